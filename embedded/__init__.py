@@ -1,0 +1,1 @@
+"""Real servers from wheels, and the small supervisor that keeps processes alive. Knows nothing of Django."""
