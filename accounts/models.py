@@ -1,0 +1,177 @@
+"""Who the customer is and what they pay for.
+
+Shapes  User n-m Organization through Membership (role). Organization 1-1 Subscription n-1 Plan.
+Units   price_cents: hundredths of the plan's currency a month. recipients_per_hour: accepted recipients in a rolling hour.
+Source  docs/data.md.
+"""
+
+from typing import Any, ClassVar
+
+from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.contrib.auth.models import PermissionsMixin
+from django.core.validators import RegexValidator
+from django.db import models
+from django.db.models.functions import Lower
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+
+class UserManager(BaseUserManager["User"]):
+    def create_user(self, email: str, password: str | None = None, **fields: Any) -> "User":
+        user = self.model(email=email.strip().lower(), **fields)
+        user.set_password(password)
+        user.save(using=self._db)
+        return user
+
+    def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> "User":
+        """Django's `createsuperuser`: the first operator of an installation."""
+        return self.create_user(email, password, is_operator=True, email_confirmed_at=timezone.now(), **fields)
+
+    def get_by_natural_key(self, username: str | None) -> "User":
+        return self.get(email=(username or "").strip().lower())
+
+
+class User(AbstractBaseUser, PermissionsMixin):
+    """A person who uses the panel. People have no SMTP: their password never works there."""
+
+    email = models.EmailField(_("E-mail address"), unique=True)
+    name = models.CharField(_("Name"), max_length=120, blank=True)
+    is_active = models.BooleanField(default=True)
+    is_operator = models.BooleanField(default=False)
+    email_confirmed_at = models.DateTimeField(null=True, blank=True)
+    password_changed_at = models.DateTimeField(default=timezone.now)
+    date_joined = models.DateTimeField(default=timezone.now)
+
+    USERNAME_FIELD = "email"
+    REQUIRED_FIELDS: ClassVar[list[str]] = []
+    objects: ClassVar[UserManager] = UserManager()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(Lower("email"), name="user_email_case_blind")]
+
+    def __str__(self) -> str:
+        return self.email
+
+    @property
+    def is_staff(self) -> bool:
+        return self.is_operator
+
+
+class PasswordHistory(models.Model):
+    """Earlier password hashes, kept as long as an organization's policy looks back."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="password_history")
+    password = models.CharField(max_length=128)
+    replaced_at = models.DateTimeField(default=timezone.now)
+
+
+class Organization(models.Model):
+    """A customer. Its slug is the second half of every SMTP username and never changes."""
+
+    class State(models.TextChoices):
+        PENDING = "pending", _("Pending")  # sandbox route only, until an operator activates it
+        ACTIVE = "active", _("Active")
+        SUSPENDED = "suspended", _("Suspended")
+
+    name = models.CharField(_("Name"), max_length=120)
+    slug = models.CharField(
+        max_length=20,
+        unique=True,
+        validators=[RegexValidator(r"^[a-z0-9]([a-z0-9-]{0,18}[a-z0-9])?$", _("Lower-case letters, digits and hyphens."))],
+    )
+    state = models.CharField(max_length=10, choices=State.choices, default=State.PENDING)
+    state_reason = models.CharField(max_length=255, blank=True)
+    is_system = models.BooleanField(default=False)  # owns Gatepost's own mail; exactly one, made by a migration
+    created_at = models.DateTimeField(default=timezone.now)
+
+    mfa_required = models.BooleanField(_("Members need a second factor"), default=False)
+    password_classes = models.PositiveSmallIntegerField(_("Character classes a password needs"), default=0)
+    password_max_age_days = models.PositiveIntegerField(_("Days until a password must change"), null=True, blank=True)
+    password_history_length = models.PositiveSmallIntegerField(_("Earlier passwords that may not return"), default=0)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["is_system"], condition=models.Q(is_system=True), name="one_system_organization")
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Role(models.TextChoices):
+    """What a member may do. See accounts.roles for the table."""
+
+    OWNER = "owner", _("Owner")
+    ADMIN = "admin", _("Admin")
+    DEVELOPER = "developer", _("Developer")
+    BILLING = "billing", _("Billing")
+    VIEWER = "viewer", _("Viewer")
+
+
+class Membership(models.Model):
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
+    organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=10, choices=Role.choices)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["user", "organization"], name="one_membership")]
+
+
+class Invitation(models.Model):
+    """A way in for one address: to an organization with a role, or (without one) to found an organization."""
+
+    email = models.EmailField()
+    organization = models.ForeignKey(Organization, on_delete=models.CASCADE, null=True, blank=True)
+    role = models.CharField(max_length=10, choices=Role.choices, default=Role.DEVELOPER)
+    token_digest = models.BinaryField(max_length=32, unique=True)  # SHA-256; the token itself is only in the mail
+    invited_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField()
+    accepted_at = models.DateTimeField(null=True, blank=True)
+
+
+class Plan(models.Model):
+    """A tier that is sold. The four of the start are made by a migration; operators edit them later."""
+
+    code = models.SlugField(max_length=32, unique=True)
+    name = models.CharField(max_length=64)
+    price_cents = models.PositiveIntegerField()
+    currency = models.CharField(max_length=3, default="USD")
+    recipients_per_hour = models.PositiveIntegerField()
+    smtp_users_max = models.PositiveIntegerField(null=True, blank=True)
+    retention_days = models.PositiveIntegerField(default=30)
+    is_visible = models.BooleanField(default=True)
+    position = models.PositiveSmallIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Subscription(models.Model):
+    """What an organization bought. Every organization has one; the limit is read from here at each accept."""
+
+    organization = models.OneToOneField(Organization, on_delete=models.CASCADE, related_name="subscription")
+    plan = models.ForeignKey(Plan, on_delete=models.PROTECT)
+    started_at = models.DateTimeField(default=timezone.now)
+
+
+class ApiKey(models.Model):
+    """A bearer key of /api/v1/ for one organization. Only its HMAC is stored."""
+
+    class Scope(models.TextChoices):
+        SMTP_USERS_READ = "smtp_users:read", _("See SMTP users, app passwords and networks")
+        SMTP_USERS_WRITE = "smtp_users:write", _("Create and change SMTP users, app passwords and networks")
+        MESSAGES_READ = "messages:read", _("See messages")
+        AUTH_EVENTS_READ = "auth_events:read", _("See the auth log")
+
+    organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="api_keys")
+    name = models.CharField(max_length=64)
+    prefix = models.CharField(max_length=12)  # shown, so that a key can be told from another
+    digest = models.BinaryField(max_length=32, unique=True)
+    scopes = models.JSONField(default=list)
+    created_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True, blank=True)

@@ -1,0 +1,141 @@
+"""What happened: authentication attempts, their hourly sums, and the chained log of changes.
+
+Shapes  AuthEvent: one attempt (or one folded run of them), in daily partitions. AuthHour: sums of AuthEvent by hour.
+        ChangeEvent n-1 ChangeChain: one link of an organization's chain; chain 0 is the installation's own.
+Units   at, hour: aware UTC. count: attempts. `*_id`: values, not foreign keys, so that history outlives what it tells of.
+Source  docs/data.md.
+"""
+
+import uuid
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+
+class Result(models.TextChoices):
+    """What the client was told."""
+
+    ACCEPTED = "accepted", _("Accepted")
+    REFUSED = "refused", _("Refused")
+    ERROR = "error", _("Could not be checked")
+
+
+class Reason(models.TextChoices):
+    """Why, truly. The client never sees it: every refusal of identity reads the same to the outside."""
+
+    OK = "ok", _("The app password is right")
+    UNKNOWN_USER = "unknown_user", _("No SMTP user has this name")
+    WRONG_PASSWORD = "wrong_password", _("The app password is wrong")
+    REVOKED = "revoked", _("The app password was revoked")
+    EXPIRED = "expired", _("The app password has expired")
+    USER_DISABLED = "user_disabled", _("The SMTP user is disabled")
+    NETWORK = "network", _("The address is outside the allowlist")
+    ORGANIZATION_SUSPENDED = "organization_suspended", _("The organization is suspended")
+    PANEL_PASSWORD = "panel_password", _("A person's e-mail address was tried; people cannot sign in on SMTP")
+    IDENTITY = "identity", _("Another identity was asked for (authzid)")
+    CLEAR_TEXT = "clear_text", _("The login was tried without TLS")
+    MALFORMED = "malformed", _("The login could not be read")
+    ABORTED = "aborted", _("The client gave up")
+    THROTTLED = "throttled", _("Too many failures from this address")
+    UNAVAILABLE = "unavailable", _("The database was out of reach")
+
+
+class AuthEvent(models.Model):
+    """One authentication attempt. Partitioned by day on `at`; the migration makes the table in SQL."""
+
+    pk = models.CompositePrimaryKey("at", "id")
+    at = models.DateTimeField()
+    id = models.UUIDField(default=uuid.uuid4)
+    reference = models.CharField(max_length=10)
+    organization_id = models.BigIntegerField(null=True)
+    smtp_user_id = models.BigIntegerField(null=True)
+    app_password_id = models.BigIntegerField(null=True)
+    username_given = models.CharField(max_length=255)  # escaped and capped
+    mechanism = models.CharField(max_length=32)
+    result = models.CharField(max_length=8, choices=Result.choices)
+    reason = models.CharField(max_length=24, choices=Reason.choices)
+    ip = models.GenericIPAddressField()
+    network = models.CharField(max_length=43, blank=True)  # the /24 or /64 around ip, for reviews by neighbourhood
+    tls_version = models.CharField(max_length=16, blank=True)
+    tls_cipher = models.CharField(max_length=64, blank=True)
+    client_name = models.CharField(max_length=255, blank=True)  # EHLO, escaped and capped
+    port = models.IntegerField()
+    worker = models.CharField(max_length=64)
+    count = models.IntegerField(default=1)
+    last_at = models.DateTimeField()
+    samples = ArrayField(models.CharField(max_length=255), default=list, blank=True)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["organization_id", "-at"], name="auth_event_organization"),
+            models.Index(fields=["smtp_user_id", "-at"], name="auth_event_smtp_user"),
+            models.Index(fields=["ip", "-at"], name="auth_event_ip"),
+            models.Index(fields=["username_given", "-at"], name="auth_event_username"),
+            models.Index(fields=["reference"], name="auth_event_reference"),
+        ]
+
+
+class AuthHour(models.Model):
+    """Attempts of one hour with the same organization, SMTP user, address, result and reason."""
+
+    hour = models.DateTimeField()
+    organization_id = models.BigIntegerField(null=True)
+    smtp_user_id = models.BigIntegerField(null=True)
+    ip = models.GenericIPAddressField()
+    result = models.CharField(max_length=8, choices=Result.choices)
+    reason = models.CharField(max_length=24, choices=Reason.choices)
+    count = models.BigIntegerField()
+    first_at = models.DateTimeField()
+    last_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["hour", "organization_id", "smtp_user_id", "ip", "result", "reason"],
+                name="auth_hour_key",
+                nulls_distinct=False,
+            )
+        ]
+        indexes = [
+            models.Index(fields=["organization_id", "-hour"], name="auth_hour_organization"),
+            models.Index(fields=["ip", "-hour"], name="auth_hour_ip"),
+        ]
+
+
+class RollupMark(models.Model):
+    """How far a rollup has read, by name: hours touched by events stored since are summed again."""
+
+    name = models.CharField(max_length=32, primary_key=True)
+    done_until = models.DateTimeField()
+
+
+class ChangeChain(models.Model):
+    """The head of one organization's chain of changes (0: the installation's). Its row is locked last."""
+
+    organization_id = models.BigIntegerField(primary_key=True)
+    sequence = models.BigIntegerField(default=0)
+    link = models.BinaryField(max_length=32)
+
+
+class ChangeEvent(models.Model):
+    """One change: who did what to which thing. `values` and `salt` may be erased; the chain still verifies."""
+
+    organization_id = models.BigIntegerField()
+    sequence = models.BigIntegerField()
+    at = models.DateTimeField(default=timezone.now)
+    actor = models.CharField(max_length=320)  # an e-mail address, "api:<prefix>", or "system"
+    actor_id = models.BigIntegerField(null=True)
+    action = models.CharField(max_length=64)  # noun.verb: app_password.created
+    subject = models.CharField(max_length=320)  # what it happened to, in words
+    subject_id = models.CharField(max_length=64, blank=True)
+    values = models.JSONField(null=True)
+    salt = models.BinaryField(max_length=16, null=True)
+    digest = models.BinaryField(max_length=32)  # of salt and values
+    previous = models.BinaryField(max_length=32)
+    link = models.BinaryField(max_length=32)  # HMAC-SHA-256 over sequence, previous and digest
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["organization_id", "sequence"], name="change_event_sequence")]
+        indexes = [models.Index(fields=["organization_id", "-at"], name="change_event_organization")]

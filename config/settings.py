@@ -1,0 +1,320 @@
+"""Every setting of Gatepost, read once from the environment.
+
+Shapes  A secret is read from NAME or from the file that NAME_FILE names; lists are separated by commas.
+Errors  ImproperlyConfigured, naming the variable: a production start never guesses a secret or a route.
+Source  docs/settings.md has a heading for each variable below; a test holds the two together.
+"""
+
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from cryptography.fernet import Fernet
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.translation import gettext_lazy as _
+
+from embedded import addresses
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+# --- Reading the environment ---------------------------------------------------------------------------------------
+
+
+def env(name: str, default: str = "") -> str:
+    """The variable's value, stripped; an empty one counts as unset."""
+    return os.environ.get(name, "").strip() or default
+
+
+def env_bool(name: str, default: bool) -> bool:
+    value = env(name, "1" if default else "0").lower()
+    if value not in {"0", "1", "false", "true", "no", "yes"}:
+        raise ImproperlyConfigured(f"{name} must be 1 or 0, not {value!r}.")
+    return value in {"1", "true", "yes"}
+
+
+def env_int(name: str, default: int) -> int:
+    value = env(name, str(default))
+    try:
+        return int(value)
+    except ValueError:
+        raise ImproperlyConfigured(f"{name} must be a whole number, not {value!r}.") from None
+
+
+def env_list(name: str) -> list[str]:
+    return [part.strip() for part in env(name).split(",") if part.strip()]
+
+
+def env_choice(name: str, choices: tuple[str, ...], default: str) -> str:
+    value = env(name, default)
+    if value and value not in choices:
+        raise ImproperlyConfigured(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
+    return value
+
+
+def generated_secrets(path: Path) -> dict[str, str]:
+    """Secrets of an embedded installation: made at its first start, kept in a file only its owner reads."""
+    if path.exists():
+        return dict(json.loads(path.read_text()))
+    made = {
+        "GATEPOST_SECRET_KEY": secrets.token_urlsafe(48),
+        "GATEPOST_PEPPER": secrets.token_urlsafe(48),
+        "GATEPOST_AUDIT_KEY": secrets.token_urlsafe(48),
+        "GATEPOST_ENCRYPTION_KEYS": Fernet.generate_key().decode(),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(f".{os.getpid()}.new")
+    draft.touch(mode=0o600)
+    draft.write_text(json.dumps(made))
+    try:
+        os.link(draft, path)  # of two first starts at once, one wins and both read the same file
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
+    return dict(json.loads(path.read_text()))
+
+
+def secret(name: str) -> str:
+    """A secret from NAME or NAME_FILE; outside an embedded installation there is no default."""
+    if value := env(name):
+        return value
+    if file := env(f"{name}_FILE"):
+        return Path(file).read_text().strip()
+    if GATEPOST_EMBEDDED_DATABASE:
+        return generated_secrets(GATEPOST_STATE_DIR / "secrets.json")[name]
+    raise ImproperlyConfigured(f"{name} (or {name}_FILE) is not set. See docs/settings.md, {name}.")
+
+
+def database(url: str) -> dict[str, Any]:
+    """DATABASE_URL as Django's dictionary; the query's `host` may be a Unix socket's directory."""
+    parts = urlsplit(url)
+    if parts.scheme not in {"postgres", "postgresql"}:
+        raise ImproperlyConfigured("DATABASE_URL must start with postgresql://. Gatepost keeps its promises on it alone.")
+    query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": parts.path.lstrip("/"),
+        "USER": query.pop("user", parts.username or ""),
+        "PASSWORD": query.pop("password", parts.password or ""),
+        "HOST": query.pop("host", parts.hostname or ""),
+        "PORT": query.pop("port", str(parts.port or "")),
+        "OPTIONS": query,
+        "CONN_MAX_AGE": 60,
+        "CONN_HEALTH_CHECKS": True,
+        "TEST": {"NAME": f"test_{parts.path.lstrip('/')}"},
+    }
+
+
+# --- Where things are ----------------------------------------------------------------------------------------------
+
+GATEPOST_VERSION = "0.1.0"
+GATEPOST_STATE_DIR = addresses.state_dir(os.environ, BASE_DIR)
+GATEPOST_EMBEDDED_DATABASE = not env("DATABASE_URL")
+GATEPOST_EMBEDDED_REDIS = not env("REDIS_URL")
+GATEPOST_DEMO = env_bool("GATEPOST_DEMO", GATEPOST_EMBEDDED_DATABASE)
+
+DATABASES = {"default": database(env("DATABASE_URL") or addresses.database_url(GATEPOST_STATE_DIR))}
+REDIS_URL = env("REDIS_URL") or addresses.redis_url(GATEPOST_STATE_DIR)
+CELERY_BROKER_URL = env("REDIS_URL") or addresses.celery_broker_url(GATEPOST_STATE_DIR)
+
+GATEPOST_BIND = env("GATEPOST_BIND", "127.0.0.1")
+GATEPOST_WEB_PORT = env_int("GATEPOST_WEB_PORT", 8000)
+GATEPOST_SMTP_PORT = env_int("GATEPOST_SMTP_PORT", 2587)
+GATEPOST_SMTPS_PORT = env_int("GATEPOST_SMTPS_PORT", 2465)
+GATEPOST_HOSTNAME = env("GATEPOST_HOSTNAME", "localhost")
+GATEPOST_WEB_URL = env("GATEPOST_WEB_URL", f"http://{GATEPOST_BIND}:{GATEPOST_WEB_PORT}").rstrip("/")
+
+if GATEPOST_DEMO and GATEPOST_BIND not in {"127.0.0.1", "::1", "localhost"}:
+    raise ImproperlyConfigured("GATEPOST_BIND must be a loopback address while the demo is on (GATEPOST_DEMO=1).")
+
+# --- Secrets -------------------------------------------------------------------------------------------------------
+
+SECRET_KEY = secret("GATEPOST_SECRET_KEY")
+GATEPOST_PEPPERS = [pepper.encode() for pepper in secret("GATEPOST_PEPPER").split(",")]  # the first one makes, all verify
+GATEPOST_AUDIT_KEY = secret("GATEPOST_AUDIT_KEY").encode()
+GATEPOST_ENCRYPTION_KEYS = secret("GATEPOST_ENCRYPTION_KEYS").split(",")
+
+# --- Mail: the door, its limits, the routes ------------------------------------------------------------------------
+
+GATEPOST_SMTP_PROCESSES = env("GATEPOST_SMTP_PROCESSES", "auto")
+GATEPOST_TLS_CERTIFICATE = env("GATEPOST_TLS_CERTIFICATE")
+GATEPOST_TLS_KEY = env("GATEPOST_TLS_KEY")
+GATEPOST_MESSAGE_SIZE = env_int("GATEPOST_MESSAGE_SIZE", 52_428_800)  # octets
+GATEPOST_RECIPIENTS_PER_MESSAGE = env_int("GATEPOST_RECIPIENTS_PER_MESSAGE", 1000)
+GATEPOST_AUTH_DELAY_MS = env_int("GATEPOST_AUTH_DELAY_MS", 300)
+GATEPOST_LONG_LINES = env_choice("GATEPOST_LONG_LINES", ("accept", "refuse"), "accept")
+
+ROUTES = ("sandbox", "smarthost")
+GATEPOST_DEFAULT_ROUTE = env_choice("GATEPOST_DEFAULT_ROUTE", ROUTES, "sandbox" if GATEPOST_DEMO else "")
+if not GATEPOST_DEFAULT_ROUTE:
+    raise ImproperlyConfigured("GATEPOST_DEFAULT_ROUTE is not set: say where mail goes (sandbox or smarthost).")
+GATEPOST_SMARTHOST = env("GATEPOST_SMARTHOST")
+GATEPOST_SMARTHOST_PORT = env_int("GATEPOST_SMARTHOST_PORT", 587)
+GATEPOST_SMARTHOST_TLS = env_choice("GATEPOST_SMARTHOST_TLS", ("starttls", "implicit", "none"), "starttls")
+GATEPOST_SMARTHOST_CA_FILE = env("GATEPOST_SMARTHOST_CA_FILE")
+GATEPOST_SMARTHOST_USERNAME = env("GATEPOST_SMARTHOST_USERNAME")
+GATEPOST_SMARTHOST_PASSWORD = secret("GATEPOST_SMARTHOST_PASSWORD") if GATEPOST_SMARTHOST_USERNAME else ""
+if GATEPOST_DEFAULT_ROUTE == "smarthost" and not GATEPOST_SMARTHOST:
+    raise ImproperlyConfigured("GATEPOST_SMARTHOST is not set, but the default route is smarthost.")
+
+# --- Accounts ------------------------------------------------------------------------------------------------------
+
+GATEPOST_SIGNUP = env_choice("GATEPOST_SIGNUP", ("open", "invitation", "closed"), "open" if GATEPOST_DEMO else "invitation")
+DEFAULT_FROM_EMAIL = env("GATEPOST_MAIL_FROM", f"Gatepost <gatepost@{GATEPOST_HOSTNAME}>")
+EMAIL_BACKEND = "relay.system_mail.EmailBackend"
+RECENT_MFA_SECONDS = 15 * 60
+
+AUTH_USER_MODEL = "accounts.User"
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "accounts.password_policy.StrengthValidator"},
+    {"NAME": "accounts.password_policy.OrganizationPolicyValidator"},
+]
+LOGIN_URL = "accounts:sign_in"
+LOGIN_REDIRECT_URL = "relay:overview"
+LOGOUT_REDIRECT_URL = "accounts:sign_in"
+PASSWORD_RESET_TIMEOUT = 2 * 60 * 60
+OTP_TOTP_ISSUER = "Gatepost"
+
+# A guess counts against the pair of name and address, so nobody can lock another person out from elsewhere.
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_FAILURE_LIMIT = 5
+AXES_COOLOFF_TIME = 0.25  # hours
+AXES_RESET_ON_SUCCESS = True
+AXES_LOCKOUT_CALLABLE = "accounts.views.sign_in.locked_out"
+AXES_USERNAME_FORM_FIELD = "username"
+AXES_ENABLE_ADMIN = False
+AXES_VERBOSE = False
+AXES_IPWARE_PROXY_COUNT = env_int("GATEPOST_PROXY_COUNT", 0)
+
+# --- Django --------------------------------------------------------------------------------------------------------
+
+DEBUG = False
+ALLOWED_HOSTS = env_list("GATEPOST_ALLOWED_HOSTS") or (
+    ["127.0.0.1", "localhost", "[::1]"] if GATEPOST_DEMO else [urlsplit(GATEPOST_WEB_URL).hostname or "localhost"]
+)
+CSRF_TRUSTED_ORIGINS = [GATEPOST_WEB_URL]
+INSTALLED_APPS = [
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.humanize",
+    "django.contrib.postgres",
+    "django_otp",
+    "django_otp.plugins.otp_totp",
+    "django_otp.plugins.otp_static",
+    "django_htmx",
+    "axes",
+    "csp",
+    "audit",
+    "accounts",
+    "relay",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django_otp.middleware.OTPMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "accounts.middleware.OrganizationMiddleware",
+    "axes.middleware.AxesMiddleware",
+]
+ROOT_URLCONF = "config.urls"
+ASGI_APPLICATION = "config.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "relay.views.shell.shell",
+            ],
+        },
+    }
+]
+FORM_RENDERER = "django.forms.renderers.TemplatesSetting"
+INSTALLED_APPS.insert(0, "django.forms")
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+LANGUAGE_CODE = "en"
+LANGUAGES = [("en", _("English"))]
+LOCALE_PATHS = [BASE_DIR / "locale"]
+TIME_ZONE = "UTC"
+USE_TZ = True
+
+STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / "collected"
+STATICFILES_DIRS = [
+    BASE_DIR / "static",
+    *[
+        (prefix, BASE_DIR / "node_modules" / source)
+        for prefix, source in (("tabler", "@tabler/core/dist"), ("uplot", "uplot/dist"))
+        if (BASE_DIR / "node_modules" / source).is_dir()
+    ],
+]
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+}
+WHITENOISE_USE_FINDERS = True  # a fresh clone and the tests serve without collecting first
+
+_self = ["'self'"]
+_none = ["'none'"]
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": _none,
+        "script-src": _self,
+        "style-src": _self,
+        "img-src": ["'self'", "data:"],
+        "font-src": _self,
+        "connect-src": _self,
+        "form-action": _self,
+        "frame-src": _self,
+        "base-uri": _none,
+        "frame-ancestors": _none,
+    }
+}
+SECURE_COOKIES = not (GATEPOST_DEMO or env_bool("GATEPOST_INSECURE_COOKIES", False))
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_COOKIES
+SESSION_COOKIE_AGE = 14 * 24 * 3600
+SECURE_SSL_REDIRECT = SECURE_COOKIES
+SECURE_REDIRECT_EXEMPT = [r"^healthz/", r"^metrics$"]
+SECURE_HSTS_SECONDS = 365 * 24 * 3600 if SECURE_COOKIES else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SECURE_COOKIES
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if AXES_IPWARE_PROXY_COUNT else None
+X_FRAME_OPTIONS = "DENY"
+
+# aiosmtpd writes passwords at DEBUG and client text at INFO: it may only warn.
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"()": "relay.logs.Formatter"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": "INFO"},
+    "loggers": {
+        "mail.log": {"level": "WARNING"},
+        "axes": {"level": "WARNING"},
+        "django.server": {"level": "WARNING"},
+    },
+}

@@ -1,0 +1,22 @@
+"""The tables of the relay, a file for each noun."""
+
+from relay.models.domains import SendingDomain
+from relay.models.limits import LimitWindow
+from relay.models.messages import DeliveryAttempt, Message, MessageData, Recipient
+from relay.models.smtp_users import AppPassword, CredentialChange, Network, SenderAddress, SmtpUser
+from relay.models.workers import Worker
+
+__all__ = [
+    "AppPassword",
+    "CredentialChange",
+    "DeliveryAttempt",
+    "LimitWindow",
+    "Message",
+    "MessageData",
+    "Network",
+    "Recipient",
+    "SenderAddress",
+    "SendingDomain",
+    "SmtpUser",
+    "Worker",
+]
