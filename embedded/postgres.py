@@ -62,6 +62,7 @@ class Postgres:
             stop_signal=signal.SIGINT,  # fast: sessions are ended, the data is flushed
             stop_seconds=20.0,
             harder_signal=signal.SIGQUIT,  # immediate: the next start recovers
+            marked=False,  # found by its data directory; a plain SIGTERM would wait for every client to leave
         )
 
     @property

@@ -45,6 +45,21 @@ def exists(pid: int) -> bool:
     return True
 
 
+def zombies_of(parent: int) -> list[int]:
+    """Dead children of `parent` that it has not waited for."""
+    return [pid for pid, fields in _stats() if fields[0] == "Z" and fields[1] == str(parent)] if LINUX else []
+
+
+def ancestry(pid: int) -> set[int]:
+    """The process and those above it."""
+    above = {known: int(fields[1]) for known, fields in _stats()} if LINUX else {pid: os.getppid()}
+    line = set()
+    while pid and pid not in line:
+        line.add(pid)
+        pid = above.get(pid, 0)
+    return line
+
+
 def record(path: Path, identity: Identity) -> None:
     """Written beside and renamed, so that a kill in between leaves the old file or the new."""
     beside = path.with_suffix(".new")

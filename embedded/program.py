@@ -49,6 +49,7 @@ class Program:
     stop_signal: signal.Signals = signal.SIGTERM
     stop_seconds: float = 10.0
     harder_signal: signal.Signals = signal.SIGTERM
+    marked: bool = True
 
 
 class Child:
@@ -70,17 +71,18 @@ class Child:
         self.end_earlier()
         self.program.prepare()
         account = self.program.account()
+        mark = {processes.MARK: self._mark} if self.program.marked else {}
         log = logs.open_log(self.log)
         try:
             self._process = subprocess.Popen(
                 list(self.program.argv()),
                 cwd=self.program.cwd,
-                env={**self.program.environ, processes.MARK: self._mark},
+                env={**self.program.environ, **mark},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=_die_with_parent(self.program.stop_signal),  # noqa: PLW1509 - one system call, resolved before
+                preexec_fn=die_with_parent(self.program.stop_signal),  # noqa: PLW1509 - one system call, resolved before
                 user=account.uid if account else None,
                 group=account.gid if account else None,
                 extra_groups=[] if account else None,
@@ -181,7 +183,7 @@ def _signal(pid: int, number: signal.Signals, *, whole_group: bool) -> None:
         (os.killpg if whole_group else os.kill)(pid, number)
 
 
-def _die_with_parent(number: signal.Signals) -> Callable[[], None] | None:
+def die_with_parent(number: signal.Signals) -> Callable[[], None] | None:
     """Linux tells the child when we die, kill -9 included. It fires when the starting *thread* ends, so: main only."""
     if _LIBC is None or threading.current_thread() is not threading.main_thread():
         return None
