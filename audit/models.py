@@ -2,14 +2,17 @@
 
 Shapes  AuthEvent: one attempt (or one folded run of them), in daily partitions. AuthHour: sums of AuthEvent by hour.
         ChangeEvent n-1 ChangeChain: one link of an organization's chain; chain 0 is the installation's own.
-Units   at, hour: aware UTC. count: attempts. `*_id`: values, not foreign keys, so that history outlives what it tells of.
+Units   at, hour: aware UTC, by the clock of smtpd; stored_at: by that of PostgreSQL. count: attempts.
+        `*_id`: values, not foreign keys, so that history outlives what it tells of.
 Source  docs/data.md.
 """
 
 import uuid
 
 from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
+from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -66,6 +69,7 @@ class AuthEvent(models.Model):
     count = models.IntegerField(default=1)
     last_at = models.DateTimeField()
     samples = ArrayField(models.CharField(max_length=255), default=list, blank=True)
+    stored_at = models.DateTimeField(db_default=Now(), editable=False)  # shows the rollup what was stored late
 
     class Meta:
         indexes = [
@@ -74,6 +78,7 @@ class AuthEvent(models.Model):
             models.Index(fields=["ip", "-at"], name="auth_event_ip"),
             models.Index(fields=["username_given", "-at"], name="auth_event_username"),
             models.Index(fields=["reference"], name="auth_event_reference"),
+            BrinIndex(fields=["stored_at"], name="auth_event_stored", autosummarize=True),
         ]
 
 
@@ -132,7 +137,8 @@ class ChangeEvent(models.Model):
     subject_id = models.CharField(max_length=64, blank=True)
     values = models.JSONField(null=True)
     salt = models.BinaryField(max_length=16, null=True)
-    digest = models.BinaryField(max_length=32)  # of salt and values
+    values_digest = models.BinaryField(max_length=32)  # of salt and values; stays when they are erased
+    digest = models.BinaryField(max_length=32)  # of values_digest and the columns above
     previous = models.BinaryField(max_length=32)
     link = models.BinaryField(max_length=32)  # HMAC-SHA-256 over sequence, previous and digest
 
