@@ -3,6 +3,7 @@
 from relay.models.domains import SendingDomain
 from relay.models.limits import LimitWindow
 from relay.models.messages import DeliveryAttempt, Message, MessageData, Recipient
+from relay.models.routes import OrganizationRoute
 from relay.models.smtp_users import AppPassword, CredentialChange, Network, SenderAddress, SmtpUser
 from relay.models.workers import Worker
 
@@ -14,6 +15,7 @@ __all__ = [
     "Message",
     "MessageData",
     "Network",
+    "OrganizationRoute",
     "Recipient",
     "SenderAddress",
     "SendingDomain",

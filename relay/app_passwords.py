@@ -1,0 +1,90 @@
+"""App passwords as text: made, recognised, and turned into what is stored.
+
+Shapes  app: "gp_" + 22 random base62 characters + 6 base62 characters of CRC-32 over the 25 before them.
+        device: 16 characters of lower-case Crockford base32, shown in fours; spaces and dashes do not count.
+Units   22 base62 characters are 131 bits; 16 base32 characters are 80 bits.
+Errors  None: text that is no app password simply has a digest that nobody stored.
+Source  RFC 5802 section 3 (SaltedPassword, StoredKey, ServerKey); RFC 7677 (SHA-256, 4096 iterations at least).
+"""
+
+import hashlib
+import hmac
+import re
+import secrets
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from django.conf import settings
+
+PREFIX = "gp_"
+BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
+APP_PATTERN = re.compile(r"gp_[0-9A-Za-z]{28}")
+# Crockford's alphabet leaves out what people misread; what they type for it is read as meant.
+_DEVICE_READING = str.maketrans({"o": "0", "i": "1", "l": "1", " ": None, "-": None})
+
+
+@dataclass(frozen=True, slots=True)
+class StoredForms:
+    """What the database keeps of a secret. None of it gives the secret back."""
+
+    hint: str
+    digest: bytes
+    scram_stored_key: bytes
+    scram_server_key: bytes
+
+
+def make_app_secret() -> str:
+    body = PREFIX + "".join(secrets.choice(BASE62) for _ in range(22))
+    return body + _checksum(body)
+
+
+def make_device_secret() -> str:
+    """In fours, as people read it off a screen and type it into a printer."""
+    text = "".join(secrets.choice(CROCKFORD) for _ in range(16))
+    return "-".join(text[start : start + 4] for start in range(0, 16, 4))
+
+
+def checksum_holds(text: str) -> bool:
+    """True if text is an app secret as Gatepost makes them: secret scanners need no look-up to know one."""
+    return bool(APP_PATTERN.fullmatch(text)) and text[-6:] == _checksum(text[:-6])
+
+
+def digests(secret: str) -> list[bytes]:
+    """HMAC-SHA-256 under every pepper in force, the current one first."""
+    data = canonical(secret).encode("utf-8", "surrogatepass")
+    return [hmac.digest(pepper, data, "sha256") for pepper in settings.GATEPOST_PEPPERS]
+
+
+def stored_forms(secret: str, *, salt: bytes, iterations: int) -> StoredForms:
+    text = canonical(secret)
+    salted = hashlib.pbkdf2_hmac("sha256", text.encode(), salt, iterations)
+    client_key = hmac.digest(salted, b"Client Key", "sha256")
+    return StoredForms(
+        hint=f"{text[:7]}…" if text.startswith(PREFIX) else f"{text[:4]}-…",
+        digest=digests(secret)[0],
+        scram_stored_key=hashlib.sha256(client_key).digest(),
+        scram_server_key=hmac.digest(salted, b"Server Key", "sha256"),
+    )
+
+
+def canonical(secret: str) -> str:
+    """An app secret as it is; anything else as a device secret is read: without case, spaces and dashes."""
+    if secret.startswith(PREFIX):
+        return secret
+    return secret.lower().translate(_DEVICE_READING)
+
+
+def match(secret: str, stored: Iterable[bytes]) -> bytes | None:
+    """The stored digest that this secret has, or None."""
+    known = set(stored)
+    return next((digest for digest in digests(secret) if digest in known), None)
+
+
+def _checksum(body: str) -> str:
+    value, text = zlib.crc32(body.encode()), ""
+    for _ in range(6):
+        value, digit = divmod(value, 62)
+        text = BASE62[digit] + text
+    return text

@@ -1,0 +1,321 @@
+"""SMTP users and app passwords: made, changed, ended, verified.
+
+Shapes  verify() judges a UserState that `relay.directory` read; it touches nothing and may be called in any loop.
+Errors  CredentialRefused (a ValidationError) with words for a form or an API answer.
+Source  RFC 4954, RFC 4616; docs/security.md.
+
+Locks   A change that ends something first locks the organization's limit row, as the writer does: what the writer
+        commits afterwards has read the new state, so nothing is accepted after a revocation has been answered.
+"""
+
+import re
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+from django.db.models import Q
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from accounts.models import Organization, User
+from audit.changes import Actor, record_change
+from audit.models import Reason
+from relay import app_passwords, limits
+from relay.changes import announce
+from relay.models import AppPassword, Network, SmtpUser
+from relay.networks import Address, Range, allowed
+
+NAME_PATTERN = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
+USERNAME_MAX = 32
+LIVE_PASSWORDS_MAX = 50  # of one SMTP user; every one is tried at each sign-in
+
+
+class CredentialRefused(ValidationError):
+    """A change that cannot be made, and why."""
+
+
+class NameTaken(CredentialRefused):
+    pass
+
+
+class NameInvalid(CredentialRefused):
+    pass
+
+
+class PlanFull(CredentialRefused):
+    pass
+
+
+class Disabled(CredentialRefused):
+    pass
+
+
+class AllowlistNeeded(CredentialRefused):
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class NewAppPassword:
+    """The one moment at which the secret exists in clear."""
+
+    app_password: AppPassword
+    secret: str
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordState:
+    id: int
+    digest: bytes
+    revoked: bool
+    expires_at: datetime | None
+    networks: tuple[Range, ...] = ()
+    needs_allowlist: bool = False  # a device password: too short to be tried from anywhere
+
+
+@dataclass(frozen=True, slots=True)
+class UserState:
+    """What a sign-in needs to know of one SMTP user."""
+
+    smtp_user_id: int
+    organization_id: int
+    username: str
+    organization_state: str
+    disabled: bool
+    passwords: tuple[PasswordState, ...]
+    organization_networks: tuple[Range, ...] = ()
+    networks: tuple[Range, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The true outcome. app_password_id is set whenever the secret was one of this SMTP user's, ended or not."""
+
+    reason: Reason
+    app_password_id: int | None = None
+
+    @property
+    def accepted(self) -> bool:
+        return self.reason is Reason.OK
+
+
+def verify(state: UserState, secret: str, *, ip: Address, now: datetime) -> Verdict:
+    """The secret first: what else is wrong is only told of somebody who has it."""
+    digest = app_passwords.match(secret, (password.digest for password in state.passwords))
+    password = next((each for each in state.passwords if each.digest == digest), None)
+    if password is None:
+        return Verdict(Reason.WRONG_PASSWORD)
+    return Verdict(_obstacle(state, password, ip=ip, now=now) or Reason.OK, password.id)
+
+
+def _obstacle(state: UserState, password: PasswordState, *, ip: Address, now: datetime) -> Reason | None:
+    if password.revoked:
+        return Reason.REVOKED
+    if password.expires_at and password.expires_at <= now:
+        return Reason.EXPIRED
+    if state.disabled:
+        return Reason.USER_DISABLED
+    if state.organization_state == Organization.State.SUSPENDED:
+        return Reason.ORGANIZATION_SUSPENDED
+    lists = (state.organization_networks, state.networks, password.networks)
+    if not allowed(ip, *lists) or (password.needs_allowlist and not any(lists)):
+        return Reason.NETWORK
+    return None
+
+
+@transaction.atomic
+def create_smtp_user(
+    organization: Organization,
+    *,
+    name: str,
+    excess: str,
+    actor: Actor,
+    description: str = "",
+    recipients_per_hour: int | None = None,
+    recipients_per_hour_per_ip: int | None = None,
+) -> SmtpUser:
+    """Makes `<name>.<slug>`. Raises NameInvalid, NameTaken, PlanFull, or CredentialRefused for a bad excess."""
+    username = f"{_checked_name(name, organization)}.{organization.slug}"
+    if excess not in SmtpUser.Excess.values:
+        raise CredentialRefused(_("Say what sends here: refuse or hold."), code="excess")
+    Organization.objects.select_for_update(no_key=True).get(pk=organization.pk)  # one at a time against the plan's number
+    _refuse_beyond_plan(organization)
+    try:
+        with transaction.atomic():
+            smtp_user = SmtpUser.objects.create(
+                organization=organization,
+                username=username,
+                description=description.strip(),
+                excess=excess,
+                recipients_per_hour=recipients_per_hour,
+                recipients_per_hour_per_ip=recipients_per_hour_per_ip,
+                scram_salt=secrets.token_bytes(16),
+            )
+    except IntegrityError:
+        raise NameTaken(_("There is, or was, an SMTP user %(username)s."), code="taken", params={"username": username}) from None
+    announce(organization.pk)
+    _record("smtp_user.created", smtp_user, actor, {"excess": excess, "description": smtp_user.description})
+    return smtp_user
+
+
+CHANGEABLE = ("description", "excess", "recipients_per_hour", "recipients_per_hour_per_ip", "may_send_null")
+
+
+@transaction.atomic
+def update_smtp_user(smtp_user: SmtpUser, *, actor: Actor, **fields: Any) -> SmtpUser:
+    """Changes description, excess, limits or may_send_null; anything else is a TypeError."""
+    if unknown := set(fields) - set(CHANGEABLE):
+        raise TypeError(f"not changeable: {', '.join(sorted(unknown))}")
+    if "excess" in fields and fields["excess"] not in SmtpUser.Excess.values:
+        raise CredentialRefused(_("Say what sends here: refuse or hold."), code="excess")
+    row = SmtpUser.objects.select_for_update(no_key=True).get(pk=smtp_user.pk)
+    changes = {name: [getattr(row, name), value] for name, value in fields.items() if getattr(row, name) != value}
+    if changes:
+        for name, (_before, after) in changes.items():
+            setattr(row, name, after)
+        row.save(update_fields=list(changes))
+        announce(row.organization_id, smtp_user_id=row.pk)
+        _record("smtp_user.changed", row, actor, changes)
+    return row
+
+
+def disable_smtp_user(smtp_user: SmtpUser, *, actor: Actor) -> None:
+    """Ends its sessions; every sign-in is refused until it is enabled again."""
+    _set_disabled(smtp_user, timezone.now(), "smtp_user.disabled", actor)
+
+
+def enable_smtp_user(smtp_user: SmtpUser, *, actor: Actor) -> None:
+    _set_disabled(smtp_user, None, "smtp_user.enabled", actor)
+
+
+@transaction.atomic
+def _set_disabled(smtp_user: SmtpUser, disabled_at: datetime | None, action: str, actor: Actor) -> None:
+    limits.lock_organization(smtp_user.organization_id)
+    row = SmtpUser.objects.select_for_update(no_key=True).get(pk=smtp_user.pk)
+    if bool(row.disabled_at) != bool(disabled_at):
+        row.disabled_at = disabled_at
+        row.save(update_fields=["disabled_at"])
+        announce(row.organization_id, smtp_user_id=row.pk, ends_sessions=bool(disabled_at))
+        _record(action, row, actor, {})
+    smtp_user.disabled_at = row.disabled_at
+
+
+@transaction.atomic
+def create_app_password(
+    smtp_user: SmtpUser,
+    *,
+    name: str,
+    actor: Actor,
+    kind: str = AppPassword.Kind.APP,
+    expires_at: datetime | None = None,
+    created_by: User | None = None,
+) -> NewAppPassword:
+    """Makes a secret, stores what verifies it, and returns it this once. Raises Disabled, AllowlistNeeded, PlanFull."""
+    row = SmtpUser.objects.select_for_update(no_key=True).get(pk=smtp_user.pk)
+    _refuse_app_password(row, name=name.strip(), kind=kind, expires_at=expires_at)
+    secret = app_passwords.make_device_secret() if kind == AppPassword.Kind.DEVICE else app_passwords.make_app_secret()
+    forms = app_passwords.stored_forms(secret, salt=bytes(row.scram_salt), iterations=row.scram_iterations)
+    app_password = AppPassword.objects.create(
+        smtp_user=row,
+        name=name.strip(),
+        kind=kind,
+        hint=forms.hint,
+        digest=forms.digest,
+        scram_stored_key=forms.scram_stored_key,
+        scram_server_key=forms.scram_server_key,
+        expires_at=expires_at,
+        created_by=created_by,
+    )
+    announce(row.organization_id, smtp_user_id=row.pk, app_password_id=app_password.pk)
+    values = {"name": app_password.name, "kind": kind, "expires_at": expires_at.isoformat() if expires_at else None}
+    _record_password("app_password.created", app_password, actor, values)
+    return NewAppPassword(app_password, secret)
+
+
+@transaction.atomic
+def revoke_app_password(app_password: AppPassword, *, actor: Actor) -> None:
+    """Ends it now and for good; sessions that it opened are closed with 421. Revoking twice changes nothing."""
+    limits.lock_organization(app_password.smtp_user.organization_id)
+    row = AppPassword.objects.select_for_update(no_key=True).select_related(None).get(pk=app_password.pk)
+    if row.revoked_at is None:
+        row.revoked_at = timezone.now()
+        row.save(update_fields=["revoked_at"])
+        owner = app_password.smtp_user
+        announce(owner.organization_id, smtp_user_id=owner.pk, app_password_id=row.pk, ends_sessions=True)
+        _record_password("app_password.revoked", row, actor, {"name": row.name})
+    app_password.revoked_at = row.revoked_at
+
+
+def organization_changed(organization: Organization) -> None:
+    """For accounts: an organization was suspended, activated, or moved to another plan."""
+    limits.lock_organization(organization.pk)
+    announce(organization.pk, ends_sessions=organization.state == Organization.State.SUSPENDED)
+
+
+def smtp_users_of(organization_id: int) -> int:
+    """How many SMTP users count against the plan: those not disabled."""
+    return SmtpUser.objects.filter(organization_id=organization_id, disabled_at=None).count()
+
+
+def _checked_name(name: str, organization: Organization) -> str:
+    name = name.strip().lower()
+    room = USERNAME_MAX - len(organization.slug) - 1
+    if not NAME_PATTERN.fullmatch(name):
+        raise NameInvalid(_("Use lower-case letters, digits and hyphens, and begin and end with a letter or digit."), code="name")
+    if len(name) > room:
+        raise NameInvalid(_("The name may have %(room)d characters at most."), code="length", params={"room": room})
+    return name
+
+
+def _refuse_beyond_plan(organization: Organization) -> None:
+    most = organization.subscription.plan.smtp_users_max
+    if most is not None and smtp_users_of(organization.pk) >= most:
+        raise PlanFull(_("The plan has room for %(most)d SMTP users."), code="plan", params={"most": most})
+
+
+def _refuse_app_password(smtp_user: SmtpUser, *, name: str, kind: str, expires_at: datetime | None) -> None:
+    if not name:
+        raise CredentialRefused(_("Give it a name, so that you know later what uses it."), code="name")
+    if len(name) > 64:
+        raise CredentialRefused(_("The name may have 64 characters at most."), code="length")
+    if kind not in AppPassword.Kind.values:
+        raise CredentialRefused(_("The kind is app or device."), code="kind")
+    if expires_at is not None and expires_at <= timezone.now():
+        raise CredentialRefused(_("The expiry lies in the past."), code="expired")
+    if smtp_user.disabled_at is not None:
+        raise Disabled(_("This SMTP user is disabled. Enable it first."), code="disabled")
+    if kind == AppPassword.Kind.DEVICE and not _has_allowlist(smtp_user):
+        raise AllowlistNeeded(_("A device password is short, so it needs an allowlist. Add a network first."), code="allowlist")
+    count = smtp_user.app_passwords.filter(revoked_at=None).exclude(expires_at__lte=timezone.now()).count()
+    if count >= LIVE_PASSWORDS_MAX:
+        raise PlanFull(_("An SMTP user has %(most)d app passwords at most."), code="full", params={"most": LIVE_PASSWORDS_MAX})
+
+
+def _has_allowlist(smtp_user: SmtpUser) -> bool:
+    mine = Q(smtp_user=None, app_password=None) | Q(smtp_user=smtp_user, app_password=None)
+    return Network.objects.filter(mine, organization=smtp_user.organization_id).exists()
+
+
+def _record(action: str, smtp_user: SmtpUser, actor: Actor, values: dict[str, Any]) -> None:
+    record_change(
+        action,
+        organization_id=smtp_user.organization_id,
+        actor=actor,
+        subject=smtp_user.username,
+        subject_id=str(smtp_user.pk),
+        values=values,
+    )
+
+
+def _record_password(action: str, app_password: AppPassword, actor: Actor, values: dict[str, Any]) -> None:
+    owner = app_password.smtp_user
+    record_change(
+        action,
+        organization_id=owner.organization_id,
+        actor=actor,
+        subject=f"{owner.username}: {app_password.name}",
+        subject_id=str(app_password.pk),
+        values=values,
+    )
