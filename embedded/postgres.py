@@ -130,12 +130,13 @@ class Postgres:
     def _drop_stale_locks(self) -> None:
         """Nobody is at work on the data: whatever pid the lock files name is dead, a zombie, or a stranger.
 
-        PostgreSQL itself clears only the first kind; it takes a zombie, or a stranger of the same user, for a rival.
+        PostgreSQL itself clears only the first kind (and the shared memory with it); it takes a zombie, or a stranger
+        of the same user, for a rival, and an empty file for a rival that is just starting.
         """
         socket_lock = addresses.postgres_socket_dir(self.state) / ".s.PGSQL.5432.lock"
         for lock in (self.data / "postmaster.pid", socket_lock):
             pid = _first_number(lock)
-            if pid is not None and processes.exists(pid):
+            if pid is None or processes.exists(pid):
                 lock.unlink(missing_ok=True)
 
     def _answers(self) -> bool:

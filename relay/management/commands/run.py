@@ -63,8 +63,7 @@ def collect_static() -> None:
     """Only when a source file was added, removed or changed: compressing them all takes longer than a start may."""
     stamp = Path(settings.BASE_DIR) / ".cache" / "collected"
     present = static_fingerprint()
-    collected = (Path(settings.STATIC_ROOT) / "staticfiles.json").exists()
-    if collected and stamp.exists() and stamp.read_text() == present:
+    if Path(settings.STATIC_ROOT).is_dir() and stamp.exists() and stamp.read_text() == present:
         return
     call_command("collectstatic", interactive=False, verbosity=1, clear=True)
     stamp.parent.mkdir(exist_ok=True)
@@ -72,7 +71,7 @@ def collect_static() -> None:
 
 
 def static_fingerprint() -> str:
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(settings.STORAGES["staticfiles"]["BACKEND"].encode())
     for finder in finders.get_finders():
         for path, storage in finder.list([]):
             found = Path(storage.path(path)).stat()

@@ -1,0 +1,23 @@
+# What a person or a machine types. The work is in .ci/ and in manage.py; each target first installs what it needs.
+SHELL = /bin/sh
+install = python=$$(sh .ci/find-python) && "$$python" .ci/install.py
+
+.PHONY: run demo-credentials demo-code check test format
+
+run:
+	@$(install) run && exec .venv/bin/python manage.py run
+
+demo-credentials:
+	@$(install) run && exec .venv/bin/python manage.py demo_credentials
+
+demo-code:
+	@$(install) run && exec .venv/bin/python manage.py demo_code
+
+check:
+	@$(install) tests && exec sh .ci/check
+
+test:
+	@$(install) tests && exec sh .ci/test
+
+format:
+	@$(install) tests && .venv/bin/ruff format --quiet . && .venv/bin/ruff check --fix --quiet .
