@@ -1,7 +1,8 @@
 """Who the customer is and what they pay for.
 
 Shapes  User n-m Organization through Membership (role). Organization 1-1 Subscription n-1 Plan.
-Units   price_cents: hundredths of the plan's currency a month. recipients_per_hour: accepted recipients in a rolling hour.
+Units   price_cents: hundredths of the plan's currency a month. recipients_per_hour: accepted recipients in a
+        rolling hour.
 Source  docs/data.md.
 """
 
@@ -77,7 +78,9 @@ class Organization(models.Model):
     slug = models.CharField(
         max_length=20,
         unique=True,
-        validators=[RegexValidator(r"^[a-z0-9]([a-z0-9-]{0,18}[a-z0-9])?$", _("Lower-case letters, digits and hyphens."))],
+        validators=[
+            RegexValidator(r"^[a-z0-9]([a-z0-9-]{0,18}[a-z0-9])?$", _("Lower-case letters, digits and hyphens."))
+        ],
     )
     state = models.CharField(max_length=10, choices=State.choices, default=State.PENDING)
     state_reason = models.CharField(max_length=255, blank=True)
@@ -91,7 +94,9 @@ class Organization(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["is_system"], condition=models.Q(is_system=True), name="one_system_organization")
+            models.UniqueConstraint(
+                fields=["is_system"], condition=models.Q(is_system=True), name="one_system_organization"
+            )
         ]
 
     def __str__(self) -> str:

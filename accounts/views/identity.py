@@ -1,0 +1,5 @@
+from typing import Any
+from django.http import HttpRequest, HttpResponse
+from django.views import View
+def confirm_identity(request: HttpRequest, **kwargs: Any) -> HttpResponse:
+    return HttpResponse()

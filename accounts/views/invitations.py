@@ -1,0 +1,5 @@
+from typing import Any
+from django.http import HttpRequest, HttpResponse
+from django.views import View
+def accept_invitation(request: HttpRequest, **kwargs: Any) -> HttpResponse:
+    return HttpResponse()
