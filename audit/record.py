@@ -77,13 +77,18 @@ def printable(text: str | bytes, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
+def read_ip(text: str) -> IPv4Address | IPv6Address:
+    """The address without its zone; ::ffff:a.b.c.d is its IPv4. ValueError if it is none."""
+    address = ip_address(text.strip().partition("%")[0])
+    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
+
+
 def plain_ip(ip: str) -> IPv4Address | IPv6Address:
-    """The address without its zone; ::ffff:a.b.c.d is its IPv4."""
+    """As read_ip(), but of a peer: one that cannot be read is unknown, and its attempt is stored all the same."""
     try:
-        address = ip_address(ip.partition("%")[0].strip())
+        return read_ip(ip)
     except ValueError:
         return IPv4Address(UNKNOWN_ADDRESS)
-    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
 
 
 def network_around(ip: str) -> str:

@@ -8,6 +8,50 @@ import django.db.models.functions.datetime
 import django.utils.timezone
 from django.db import migrations, models
 
+from audit import partitions
+
+# Django cannot partition a table, so this one is made in SQL: the columns and indexes of the state below, by day on `at`.
+AUTH_EVENT = [
+    """
+    CREATE TABLE audit_authevent (
+        at timestamptz NOT NULL,
+        id uuid NOT NULL,
+        reference varchar(10) NOT NULL,
+        organization_id bigint,
+        smtp_user_id bigint,
+        app_password_id bigint,
+        username_given varchar(255) NOT NULL,
+        mechanism varchar(32) NOT NULL,
+        result varchar(8) NOT NULL,
+        reason varchar(24) NOT NULL,
+        ip inet NOT NULL,
+        network varchar(43) NOT NULL,
+        tls_version varchar(16) NOT NULL,
+        tls_cipher varchar(64) NOT NULL,
+        client_name varchar(255) NOT NULL,
+        port integer NOT NULL,
+        worker varchar(64) NOT NULL,
+        count integer NOT NULL,
+        last_at timestamptz NOT NULL,
+        samples varchar(255)[] NOT NULL,
+        stored_at timestamptz NOT NULL DEFAULT statement_timestamp(),
+        PRIMARY KEY (at, id)
+    ) PARTITION BY RANGE (at)
+    """,
+    "CREATE INDEX auth_event_organization ON audit_authevent (organization_id, at DESC)",
+    "CREATE INDEX auth_event_smtp_user ON audit_authevent (smtp_user_id, at DESC)",
+    "CREATE INDEX auth_event_ip ON audit_authevent (ip, at DESC)",
+    "CREATE INDEX auth_event_username ON audit_authevent (username_given, at DESC)",
+    "CREATE INDEX auth_event_reference ON audit_authevent (reference)",
+    "CREATE INDEX auth_event_stored ON audit_authevent USING brin (stored_at) WITH (autosummarize = on)",
+    "CREATE TABLE auth_event_default PARTITION OF audit_authevent DEFAULT",
+]
+
+
+def make_partitions(apps, schema_editor):
+    """Today's and those of the seven days ahead; the scheduler goes on from there."""
+    partitions.make_partitions()
+
 
 class Migration(migrations.Migration):
     initial = True
@@ -30,86 +74,99 @@ class Migration(migrations.Migration):
                 ("done_until", models.DateTimeField()),
             ],
         ),
-        migrations.CreateModel(
-            name="AuthEvent",
-            fields=[
-                (
-                    "pk",
-                    models.CompositePrimaryKey(
-                        "at", "id", blank=True, editable=False, primary_key=True, serialize=False
-                    ),
-                ),
-                ("at", models.DateTimeField()),
-                ("id", models.UUIDField(default=uuid.uuid4)),
-                ("reference", models.CharField(max_length=10)),
-                ("organization_id", models.BigIntegerField(null=True)),
-                ("smtp_user_id", models.BigIntegerField(null=True)),
-                ("app_password_id", models.BigIntegerField(null=True)),
-                ("username_given", models.CharField(max_length=255)),
-                ("mechanism", models.CharField(max_length=32)),
-                (
-                    "result",
-                    models.CharField(
-                        choices=[("accepted", "Accepted"), ("refused", "Refused"), ("error", "Could not be checked")],
-                        max_length=8,
-                    ),
-                ),
-                (
-                    "reason",
-                    models.CharField(
-                        choices=[
-                            ("ok", "The app password is right"),
-                            ("unknown_user", "No SMTP user has this name"),
-                            ("wrong_password", "The app password is wrong"),
-                            ("revoked", "The app password was revoked"),
-                            ("expired", "The app password has expired"),
-                            ("user_disabled", "The SMTP user is disabled"),
-                            ("network", "The address is outside the allowlist"),
-                            ("organization_suspended", "The organization is suspended"),
-                            ("panel_password", "A person's e-mail address was tried; people cannot sign in on SMTP"),
-                            ("identity", "Another identity was asked for (authzid)"),
-                            ("clear_text", "The login was tried without TLS"),
-                            ("malformed", "The login could not be read"),
-                            ("aborted", "The client gave up"),
-                            ("throttled", "Too many failures from this address"),
-                            ("unavailable", "The database was out of reach"),
+        migrations.SeparateDatabaseAndState(
+            state_operations=[
+                migrations.CreateModel(
+                    name="AuthEvent",
+                    fields=[
+                        (
+                            "pk",
+                            models.CompositePrimaryKey(
+                                "at", "id", blank=True, editable=False, primary_key=True, serialize=False
+                            ),
+                        ),
+                        ("at", models.DateTimeField()),
+                        ("id", models.UUIDField(default=uuid.uuid4)),
+                        ("reference", models.CharField(max_length=10)),
+                        ("organization_id", models.BigIntegerField(null=True)),
+                        ("smtp_user_id", models.BigIntegerField(null=True)),
+                        ("app_password_id", models.BigIntegerField(null=True)),
+                        ("username_given", models.CharField(max_length=255)),
+                        ("mechanism", models.CharField(max_length=32)),
+                        (
+                            "result",
+                            models.CharField(
+                                choices=[
+                                    ("accepted", "Accepted"),
+                                    ("refused", "Refused"),
+                                    ("error", "Could not be checked"),
+                                ],
+                                max_length=8,
+                            ),
+                        ),
+                        (
+                            "reason",
+                            models.CharField(
+                                choices=[
+                                    ("ok", "The app password is right"),
+                                    ("unknown_user", "No SMTP user has this name"),
+                                    ("wrong_password", "The app password is wrong"),
+                                    ("revoked", "The app password was revoked"),
+                                    ("expired", "The app password has expired"),
+                                    ("user_disabled", "The SMTP user is disabled"),
+                                    ("network", "The address is outside the allowlist"),
+                                    ("organization_suspended", "The organization is suspended"),
+                                    (
+                                        "panel_password",
+                                        "A person's e-mail address was tried; people cannot sign in on SMTP",
+                                    ),
+                                    ("identity", "Another identity was asked for (authzid)"),
+                                    ("clear_text", "The login was tried without TLS"),
+                                    ("malformed", "The login could not be read"),
+                                    ("aborted", "The client gave up"),
+                                    ("throttled", "Too many failures from this address"),
+                                    ("unavailable", "The database was out of reach"),
+                                ],
+                                max_length=24,
+                            ),
+                        ),
+                        ("ip", models.GenericIPAddressField()),
+                        ("network", models.CharField(blank=True, max_length=43)),
+                        ("tls_version", models.CharField(blank=True, max_length=16)),
+                        ("tls_cipher", models.CharField(blank=True, max_length=64)),
+                        ("client_name", models.CharField(blank=True, max_length=255)),
+                        ("port", models.IntegerField()),
+                        ("worker", models.CharField(max_length=64)),
+                        ("count", models.IntegerField(default=1)),
+                        ("last_at", models.DateTimeField()),
+                        (
+                            "samples",
+                            django.contrib.postgres.fields.ArrayField(
+                                base_field=models.CharField(max_length=255), blank=True, default=list, size=None
+                            ),
+                        ),
+                        (
+                            "stored_at",
+                            models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
+                        ),
+                    ],
+                    options={
+                        "indexes": [
+                            models.Index(fields=["organization_id", "-at"], name="auth_event_organization"),
+                            models.Index(fields=["smtp_user_id", "-at"], name="auth_event_smtp_user"),
+                            models.Index(fields=["ip", "-at"], name="auth_event_ip"),
+                            models.Index(fields=["username_given", "-at"], name="auth_event_username"),
+                            models.Index(fields=["reference"], name="auth_event_reference"),
+                            django.contrib.postgres.indexes.BrinIndex(
+                                autosummarize=True, fields=["stored_at"], name="auth_event_stored"
+                            ),
                         ],
-                        max_length=24,
-                    ),
-                ),
-                ("ip", models.GenericIPAddressField()),
-                ("network", models.CharField(blank=True, max_length=43)),
-                ("tls_version", models.CharField(blank=True, max_length=16)),
-                ("tls_cipher", models.CharField(blank=True, max_length=64)),
-                ("client_name", models.CharField(blank=True, max_length=255)),
-                ("port", models.IntegerField()),
-                ("worker", models.CharField(max_length=64)),
-                ("count", models.IntegerField(default=1)),
-                ("last_at", models.DateTimeField()),
-                (
-                    "samples",
-                    django.contrib.postgres.fields.ArrayField(
-                        base_field=models.CharField(max_length=255), blank=True, default=list, size=None
-                    ),
-                ),
-                (
-                    "stored_at",
-                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
+                    },
                 ),
             ],
-            options={
-                "indexes": [
-                    models.Index(fields=["organization_id", "-at"], name="auth_event_organization"),
-                    models.Index(fields=["smtp_user_id", "-at"], name="auth_event_smtp_user"),
-                    models.Index(fields=["ip", "-at"], name="auth_event_ip"),
-                    models.Index(fields=["username_given", "-at"], name="auth_event_username"),
-                    models.Index(fields=["reference"], name="auth_event_reference"),
-                    django.contrib.postgres.indexes.BrinIndex(
-                        autosummarize=True, fields=["stored_at"], name="auth_event_stored"
-                    ),
-                ],
-            },
+            database_operations=[migrations.RunSQL(AUTH_EVENT, reverse_sql="DROP TABLE audit_authevent")],
         ),
+        migrations.RunPython(make_partitions, migrations.RunPython.noop),
         migrations.CreateModel(
             name="AuthHour",
             fields=[

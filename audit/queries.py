@@ -1,0 +1,218 @@
+"""Reading the auth log: pages of events, and counts of them.
+
+Shapes  auth_events lists AuthEvent, newest first, keyset pages by (at, id). auth_counts, auth_hours and
+        accepted_addresses count from AuthHour, which is rolled up every 30 s and so at most that far behind; `since` is
+        taken down to its full hour there. organization_id None: the whole installation, for operators only.
+Units   since: inclusive, until: exclusive; aware. count: attempts, a folded run with all of its own.
+Errors  ValueError for an address, network or cursor that is none; views check what people type.
+Source  docs/data.md.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from ipaddress import ip_network
+from uuid import UUID
+
+from django.db.models import Max, Q, QuerySet, Sum
+from django.db.models.functions import TruncDay, TruncHour
+
+from audit.models import AuthEvent, AuthHour, Reason, Result
+from audit.record import printable, read_ip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthFilters:
+    """What to list. An empty field filters nothing."""
+
+    result: str = ""
+    reason: str = ""
+    ip: str = ""
+    cidr: str = ""
+    username: str = ""
+    mechanism: str = ""
+    tls: str = ""
+    smtp_user_id: int | None = None
+    app_password_id: int | None = None
+    reference: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+NO_FILTERS = AuthFilters()
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """Where a page ended; str() goes into a link, and parse() reads it back."""
+
+    at: datetime
+    id: UUID
+
+    def __str__(self) -> str:
+        return f"{self.at.astimezone(UTC):%Y%m%dT%H%M%S.%f}-{self.id.hex}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Cursor":
+        at, _, id_ = text.partition("-")
+        return cls(datetime.strptime(at, "%Y%m%dT%H%M%S.%f").replace(tzinfo=UTC), UUID(hex=id_))
+
+    @classmethod
+    def of(cls, event: AuthEvent) -> "Cursor":
+        return cls(event.at, event.id)
+
+
+def auth_events(
+    organization_id: int | None, *, filters: AuthFilters = NO_FILTERS, before: Cursor | None = None, limit: int = 50
+) -> list[AuthEvent]:
+    """A page of events, newest first. The next page is before=Cursor.of(the last one)."""
+    events = filtered_events(organization_id, filters=filters)
+    if before:
+        # The first condition says what the second implies, in the form from which PostgreSQL prunes partitions.
+        events = events.filter(Q(at__lte=before.at), Q(at__lt=before.at) | Q(id__lt=before.id))
+    return list(events.order_by("-at", "-id")[:limit])
+
+
+def filtered_events(organization_id: int | None, *, filters: AuthFilters) -> QuerySet[AuthEvent]:
+    """All that pass the filters, unordered: for exports and facets."""
+    events = AuthEvent.objects.all()
+    if organization_id is not None:
+        events = events.filter(organization_id=organization_id)
+    if filters.since:
+        events = events.filter(at__gte=filters.since)
+    if filters.until:
+        events = events.filter(at__lt=filters.until)
+    return events.filter(_matches(filters))
+
+
+def _matches(filters: AuthFilters) -> Q:
+    equal = {
+        "result": filters.result,
+        "reason": filters.reason,
+        "mechanism": filters.mechanism.upper(),
+        "tls_version": filters.tls,
+        "smtp_user_id": filters.smtp_user_id,
+        "app_password_id": filters.app_password_id,
+        "reference": filters.reference.strip().upper(),
+    }
+    matches = Q(**{name: value for name, value in equal.items() if value not in {"", None}})
+    if filters.ip:
+        matches &= Q(ip=str(read_ip(filters.ip)))
+    if filters.cidr:
+        network = ip_network(filters.cidr.strip(), strict=False)
+        # inet orders a family's addresses by their bits: a range over the index, without an operator of its own.
+        matches &= Q(ip__gte=str(network[0]), ip__lte=str(network[-1]))
+    if filters.username:
+        matches &= _named(filters.username)
+    return matches
+
+
+def _named(username: str) -> Q:
+    given = printable(username, 255)  # as it was stored
+    return Q(username_given__in={given, given.lower()})
+
+
+@dataclass(frozen=True, slots=True)
+class AuthCounts:
+    accepted: int
+    refused: int
+    error: int
+    reasons: dict[str, int]  # reason -> attempts, most first
+    last_at: datetime | None
+
+    @property
+    def total(self) -> int:
+        return self.accepted + self.refused + self.error
+
+
+def auth_counts(
+    organization_id: int | None, *, since: datetime, until: datetime | None = None, smtp_user_id: int | None = None
+) -> AuthCounts:
+    """Attempts by result and reason since that hour, from the sums."""
+    rows = list(
+        _hours(organization_id, since, until, smtp_user_id)
+        .values("result", "reason")
+        .annotate(attempts=Sum("count"), latest=Max("last_at"))
+        .order_by("-attempts", "reason")
+    )
+    of_result = {result: sum(row["attempts"] for row in rows if row["result"] == result) for result in Result.values}
+    return AuthCounts(
+        accepted=of_result[Result.ACCEPTED],
+        refused=of_result[Result.REFUSED],
+        error=of_result[Result.ERROR],
+        reasons={row["reason"]: row["attempts"] for row in rows},
+        last_at=max((row["latest"] for row in rows), default=None),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class AuthPoint:
+    """One point of a chart."""
+
+    at: datetime
+    accepted: int
+    refused: int
+    error: int
+
+
+def auth_series(
+    organization_id: int | None,
+    *,
+    since: datetime,
+    until: datetime | None = None,
+    smtp_user_id: int | None = None,
+    by_day: bool = False,
+) -> list[AuthPoint]:
+    """Attempts hour by hour (or UTC day by day), ascending, from the sums. Hours without attempts are left out."""
+    unit = TruncDay("hour", tzinfo=UTC) if by_day else TruncHour("hour", tzinfo=UTC)
+    rows = (
+        _hours(organization_id, since, until, smtp_user_id)
+        .annotate(point=unit)
+        .values("point")
+        .annotate(
+            accepted=Sum("count", filter=Q(result=Result.ACCEPTED), default=0),
+            refused=Sum("count", filter=Q(result=Result.REFUSED), default=0),
+            error=Sum("count", filter=Q(result=Result.ERROR), default=0),
+        )
+        .order_by("point")
+    )
+    return [AuthPoint(row["point"], row["accepted"], row["refused"], row["error"]) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class AddressUse:
+    """Logins of one SMTP user from one address."""
+
+    smtp_user_id: int
+    ip: str
+    count: int
+    last_at: datetime
+
+
+def accepted_addresses(
+    organization_id: int, *, since: datetime, smtp_user_id: int | None = None, app_password_id: int | None = None
+) -> list[AddressUse]:
+    """From where logins were accepted, most first. An app password's come from the events: sums do not know it."""
+    rows: QuerySet[AuthHour] | QuerySet[AuthEvent] = _hours(organization_id, since, None, smtp_user_id)
+    if app_password_id is not None:
+        narrowed = AuthFilters(smtp_user_id=smtp_user_id, app_password_id=app_password_id, since=since)
+        rows = filtered_events(organization_id, filters=narrowed)
+    sums = (
+        rows.filter(result=Result.ACCEPTED, reason=Reason.OK, smtp_user_id__isnull=False)
+        .values("smtp_user_id", "ip")
+        .annotate(attempts=Sum("count"), latest=Max("last_at"))
+        .order_by("-attempts", "ip")
+    )
+    return [AddressUse(row["smtp_user_id"] or 0, row["ip"], row["attempts"], row["latest"]) for row in sums]
+
+
+def _hours(
+    organization_id: int | None, since: datetime, until: datetime | None, smtp_user_id: int | None
+) -> QuerySet[AuthHour]:
+    hours = AuthHour.objects.filter(hour__gte=since.astimezone(UTC).replace(minute=0, second=0, microsecond=0))
+    if organization_id is not None:
+        hours = hours.filter(organization_id=organization_id)
+    if until:
+        hours = hours.filter(hour__lt=until)
+    if smtp_user_id is not None:
+        hours = hours.filter(smtp_user_id=smtp_user_id)
+    return hours
