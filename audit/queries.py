@@ -22,7 +22,7 @@ from audit.record import printable, read_ip
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthFilters:
-    """What to list. An empty field filters nothing."""
+    """What to list. An empty field filters nothing; NONE asks for rows in which the value is empty."""
 
     result: str = ""
     reason: str = ""
@@ -39,6 +39,7 @@ class AuthFilters:
 
 
 NO_FILTERS = AuthFilters()
+NONE = "-"  # for mechanism and tls: the client named no mechanism, the connection had no TLS
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,8 @@ def _matches(filters: AuthFilters) -> Q:
         "app_password_id": filters.app_password_id,
         "reference": filters.reference.strip().upper(),
     }
-    matches = Q(**{name: value for name, value in equal.items() if value not in {"", None}})
+    wanted = {name: value for name, value in equal.items() if value not in {"", None}}
+    matches = Q(**{name: "" if value == NONE else value for name, value in wanted.items()})
     if filters.ip:
         matches &= Q(ip=str(read_ip(filters.ip)))
     if filters.cidr:

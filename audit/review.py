@@ -35,13 +35,18 @@ class FacetValue:
 
 
 def facets(
-    *, since: datetime, until: datetime | None = None, filters: AuthFilters = NO_FILTERS, top: int = _TOP
+    organization_id: int | None = None,
+    *,
+    since: datetime,
+    until: datetime | None = None,
+    filters: AuthFilters = NO_FILTERS,
+    top: int = _TOP,
 ) -> dict[str, list[FacetValue]]:
     """For each of FACETS its most frequent values and their attempts, over what the filters leave."""
     until = until or timezone.now()
     if until - since > RANGE_MAX:
         raise RangeTooLong
-    events = filtered_events(None, filters=replace(filters, since=since, until=until))
+    events = filtered_events(organization_id, filters=replace(filters, since=since, until=until))
     inner, parameters = events.values(*FACETS, "count").query.sql_with_params()
     sets = ", ".join(f"({name})" for name in FACETS)
     one_of = ", ".join(f"host({name})" if name == "ip" else name for name in FACETS)
