@@ -5,18 +5,20 @@ Errors  ValueError for a reason that is none.
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from django.utils.functional import _StrPromise
 from django.utils.translation import gettext_lazy as _
 
 from audit.models import Reason
 
+if TYPE_CHECKING:  # the stubs' name for what gettext_lazy gives
+    from django.utils.functional import _StrPromise
+
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    cause: _StrPromise
-    fix: _StrPromise
+    cause: "_StrPromise"
+    fix: "_StrPromise"
 
 
 def explain(reason: Reason | str) -> Explanation:
