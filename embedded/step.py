@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from embedded import logs
-from embedded.program import die_with_parent, end_all
+from embedded import addresses, logs, processes
+from embedded.program import GROUP_SECONDS, die_with_parent, end_all
 
 PIDS: set[int] = set()  # forked children that are waited for here, and by nobody else
 
@@ -42,9 +42,11 @@ class Running:
         return self._status
 
     def end(self) -> None:
+        """End the work, if it is not done, and whatever it has started and left behind."""
         if self.poll() is None:
-            end_all([self._pid], seconds=5.0)
+            end_all([self._pid], seconds=GROUP_SECONDS)
             self.poll()
+        end_all(processes.members(self._pid), seconds=GROUP_SECONDS)
 
     def failure(self) -> str:
         return "\n".join([f"{self._name} failed; the end of {self._log}:", *logs.last_lines(self._log)])
@@ -60,6 +62,7 @@ def fork(step: Step, *, state: Path) -> Running:
     if pid == 0:
         if ask:
             ask()
+        os.environ[processes.MARK] = addresses.tag(state)  # for what it starts: a later run ends what is left
         _work(step, descriptor)
     os.close(descriptor)
     PIDS.add(pid)

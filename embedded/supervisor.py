@@ -133,7 +133,7 @@ class Supervisor:
                 raise StartFailedError(watched.child.failure("ends again and again"))
             if time.monotonic() > deadline:
                 raise StartFailedError(watched.child.failure("does not answer"))
-            self._turn(0.1)
+            self._turn(0.2)
         watched.was_ready = True
 
     def _ready(self, watched: Watched) -> bool:

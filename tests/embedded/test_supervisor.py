@@ -53,8 +53,9 @@ def test_a_signal_during_a_step_ends_the_step(start: Start, state: Path) -> None
     """What a step has started goes with it."""
     run = start({"step": "touch begun; sleep 1000"})
     assert wait_for((state / "begun").exists, seconds=10)
+    assert at_work(state) != []
     assert run.end() == 0
-    assert settled(state)
+    assert at_work(state) == []
 
 
 def test_a_deaf_child_is_killed(start: Start, state: Path) -> None:
@@ -167,6 +168,20 @@ def test_the_next_run_ends_what_a_killed_one_left(start: Start, state: Path) -> 
     second.until("Gatepost is ready")
     assert not any(processes.alive(identity) for identity in left)
     assert len(at_work(state)) == 1
+    assert second.end() == 0
+
+
+def test_the_next_run_ends_what_no_file_names(start: Start, state: Path) -> None:
+    """A kill between the start of a child and the writing of its pid file loses no child: its mark tells."""
+    first = start([{"name": "one", "sh": f"trap '' TERM; touch up; {STAYS}", "ready": "up"}])
+    first.until("Gatepost is ready")
+    left = processes.identity_of(first.pid_of("one"))
+    assert left is not None
+    first.end(signal.SIGKILL)
+    (state / "run" / "one.json").unlink()
+    second = start([{"name": "two", "sh": STAYS}])
+    second.until("Gatepost is ready")
+    assert not processes.alive(left)
     assert second.end() == 0
 
 
