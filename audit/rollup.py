@@ -62,6 +62,7 @@ def roll_up_auth_hours(now: datetime | None = None) -> int:
         if not _value(cursor, "SELECT pg_try_advisory_xact_lock(%s)", [_LOCK]):
             return 0
         mark = RollupMark.objects.filter(name=MARK).values_list("done_until", flat=True).first()
+        cursor.execute("SELECT pg_stat_clear_snapshot()")  # else a transaction sees the same activity to its end
         next_mark = _value(cursor, _NEXT_MARK, [now])  # before the rows are read
         cursor.execute(_TOUCHED, [mark])
         hours = [hour for (hour,) in cursor.fetchall()]
