@@ -1,2 +1,61 @@
+"""Every address of the panel's pages; the operator's are in relay.ops_urls."""
+
+from django.urls import include, path
+
+from relay.views import (
+    app_passwords,
+    auth_log,
+    domains,
+    health,
+    message_content,
+    messages,
+    networks,
+    overview,
+    plan,
+    shell,
+    smtp_user,
+    smtp_users,
+)
+
 app_name = "relay"
-urlpatterns = []
+
+_smtp_user = [
+    path("", smtp_user.page, name="smtp_user"),
+    path("settings/", smtp_user.settings, name="smtp_user_settings"),
+    path("disable/", smtp_user.disable, name="smtp_user_disable"),
+    path("enable/", smtp_user.enable, name="smtp_user_enable"),
+    path("app-passwords/new/", app_passwords.create, name="app_password_create"),
+    path("app-passwords/<int:app_password_id>/revoke/", app_passwords.revoke, name="app_password_revoke"),
+    path("networks/add/", networks.add_for_smtp_user, name="smtp_user_network_add"),
+    path("senders/add/", smtp_user.sender_add, name="sender_add"),
+    path("senders/<int:sender_id>/remove/", smtp_user.sender_remove, name="sender_remove"),
+]
+_message = [
+    path("", messages.page, name="message"),
+    path("html/", message_content.html, name="message_html"),
+    path("source/", message_content.source, name="message_source"),
+    path("attachments/<int:number>/", message_content.attachment, name="message_attachment"),
+]
+urlpatterns = [
+    path("", overview.page, name="overview"),
+    path("smtp-users/", smtp_users.page, name="smtp_users"),
+    path("smtp-users/new/", smtp_users.create, name="smtp_user_create"),
+    path("smtp-users/<int:smtp_user_id>/", include(_smtp_user)),
+    path("networks/add/", networks.add_for_organization, name="network_add"),
+    path("networks/<int:network_id>/remove/", networks.remove, name="network_remove"),
+    path("messages/", messages.index, name="messages"),
+    path("messages/<uuid:message_id>/", include(_message)),
+    path("auth-log/", auth_log.page, name="auth_log"),
+    path("auth-log/export.csv", auth_log.export, name="auth_log_export"),
+    path("auth-log/<str:reference>/", auth_log.event, name="auth_event"),
+    path("domains/", domains.page, name="domains"),
+    path("domains/<int:domain_id>/remove/", domains.remove, name="domain_remove"),
+    path("plan/", plan.page, name="plan"),
+    path("plan/change/<slug:code>/", plan.change, name="plan_change"),
+    path("theme/", shell.theme, name="theme"),
+    path("demo-mail/<uuid:message_id>/", message_content.demo_mail, name="demo_mail"),
+    path("ops/", include("relay.ops_urls")),
+    path("healthz/live", health.live, name="health_live"),
+    path("healthz/ready", health.ready, name="health_ready"),
+    path("metrics", health.metrics, name="metrics"),
+]

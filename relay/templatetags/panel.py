@@ -1,6 +1,7 @@
-"""Small pieces of the pages: icons, state badges, times, form controls.
+"""Small pieces of the pages: icons, state badges, times, prices, form controls.
 
-Shapes  icon NAME, badge STATE, when TIME (relative), moment TIME (exact), control FIELD; filters alert_kind, is_checkbox.
+Shapes  Tags icon NAME, badge STATE, when TIME (relative), moment TIME (exact), price PLAN, control FIELD.
+        Filters alert_kind, is_checkbox, search_time (a time as a search word).
 Units   Times are shown in UTC.
 Errors  An unknown icon is a KeyError: a template's mistake should fail its test.
 """
@@ -17,6 +18,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
+
+from accounts.models import Plan
 
 register = template.Library()
 
@@ -102,6 +105,19 @@ def when(value: datetime | None, empty: str = "") -> str:
     utc = timezone.localtime(value)
     exact = date_format(utc, "Y-m-d H:i:s")
     return format_html('<time datetime="{}" title="{} UTC">{}</time>', utc.isoformat(), exact, naturaltime(value))
+
+
+@register.simple_tag
+def price(plan: Plan) -> str:
+    """$145, or 12.50 EUR: whole amounts without their hundredths."""
+    amount = f"{plan.price_cents / 100:,.2f}".removesuffix(".00")
+    return f"${amount}" if plan.currency == "USD" else f"{amount} {plan.currency}"
+
+
+@register.filter
+def search_time(value: datetime) -> str:
+    """A time as the message search reads it."""
+    return f"{timezone.localtime(value):%Y-%m-%dT%H:%M}"
 
 
 @register.filter

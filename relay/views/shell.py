@@ -33,17 +33,17 @@ class NavigationItem:
     group: str = ""
 
 
-# In the order of the whole product: pages that do not exist yet take their place later. (url name, icon, word, permission)
+# (url name, icon, word, permission), in the order of the whole product: later pages take their places between these.
 CUSTOMER_PAGES: Sequence[tuple[str, str, Any, str]] = (
     ("relay:overview", "overview", gettext_lazy("Overview"), ""),
-    ("relay:smtp_users", "key", gettext_lazy("SMTP users"), "SMTP_USERS_SEE"),
-    ("relay:messages", "mail", gettext_lazy("Messages"), "MESSAGES_SEE"),
-    ("relay:auth_log", "log", gettext_lazy("Auth log"), "AUTH_LOG_SEE"),
-    ("relay:domains", "domain", gettext_lazy("Domains"), "SMTP_USERS_SEE"),
-    ("accounts:team", "people", gettext_lazy("Team"), "TEAM_SEE"),
+    ("relay:smtp_users", "key", gettext_lazy("SMTP users"), roles.SMTP_USERS_SEE),
+    ("relay:messages", "mail", gettext_lazy("Messages"), roles.MESSAGES_SEE),
+    ("relay:auth_log", "log", gettext_lazy("Auth log"), roles.AUTH_LOG_SEE),
+    ("relay:domains", "domain", gettext_lazy("Domains"), roles.SMTP_USERS_SEE),
+    ("accounts:team", "people", gettext_lazy("Team"), roles.TEAM_SEE),
     ("accounts:security", "shield", gettext_lazy("Security"), ""),
-    ("relay:plan", "plan", gettext_lazy("Plan"), "PLAN_SEE"),
-    ("accounts:api_keys", "code", gettext_lazy("API keys"), "API_KEYS_CHANGE"),
+    ("relay:plan", "plan", gettext_lazy("Plan"), roles.PLAN_SEE),
+    ("accounts:api_keys", "code", gettext_lazy("API keys"), roles.API_KEYS_CHANGE),
 )
 OPERATOR_PAGES: Sequence[tuple[str, str, Any, str]] = (
     ("relay:ops_floor", "floor", gettext_lazy("Floor"), ""),
@@ -97,7 +97,7 @@ class Shell:
     def _may(self, permission: str) -> bool:
         if not permission:
             return True
-        return self.membership is not None and roles.can(self.membership, getattr(roles, permission))
+        return self.membership is not None and roles.can(self.membership, permission)
 
     def _item(self, name: str, icon: str, label: Any) -> NavigationItem:
         url = reverse(name)

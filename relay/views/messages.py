@@ -1,0 +1,71 @@
+"""Messages: the list with its search, and one message's page."""
+
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.http import HttpResponse
+from django.shortcuts import render
+from django.utils.translation import gettext_lazy as _
+
+from accounts import roles
+from accounts.access import MemberRequest, member_required
+from relay import queries
+from relay.content import parse
+from relay.message_search import MessageSearch, parse_search
+from relay.models import Recipient
+from relay.models.messages import Route
+from relay.queue import message_state
+from relay.views.message_content import content_of, message_of
+
+RECIPIENTS_SHOWN = 200
+FILTERS = (
+    ("", _("All")),
+    ("queued", _("Queued")),
+    ("held", _("Held")),
+    ("delivered", _("Delivered")),
+    ("failed", _("Failed")),
+    ("cancelled", _("Cancelled")),
+)
+
+
+@member_required(roles.MESSAGES_SEE)
+def index(request: MemberRequest) -> HttpResponse:
+    line = request.GET.get("q", "").strip()
+    cursor = request.GET.get("before", "")
+    context: dict[str, Any] = {"q": line, "filters": _filters(line), "cursor": cursor}
+    try:
+        search = parse_search(line)
+    except ValidationError as invalid:
+        context |= {"error": invalid.messages[0], "page": queries.Page([], "")}
+        return render(request, "relay/messages.html", context, status=422)
+    context["page"] = queries.message_page(request.organization.pk, search, cursor=cursor)
+    context["is_searched"] = search != MessageSearch()
+    return render(request, "relay/messages.html", context)
+
+
+def _filters(line: str) -> list[tuple[str, Any, bool]]:
+    """For each state the same search with it: what follows `q=`, the word, and whether it is the present one."""
+    words = line.split()
+    rest = [word for word in words if not word.startswith("status:")]
+    found = []
+    for state, label in FILTERS:
+        own = [f"status:{state}"] if state else []
+        now = own == [word for word in words if word.startswith("status:")]
+        found.append((" ".join(rest + own), label, now))
+    return found
+
+
+@member_required(roles.MESSAGES_SEE)
+def page(request: MemberRequest, message_id: Any) -> HttpResponse:
+    message = message_of(request, message_id)
+    recipients = Recipient.objects.filter(message=message)
+    content = content_of(message)
+    context = {
+        "message": message,
+        "state": message_state(recipients.values_list("state", flat=True).distinct()),
+        "recipients": recipients.prefetch_related("attempt_rows").order_by("pk")[:RECIPIENTS_SHOWN],
+        "more": max(0, message.recipient_count - RECIPIENTS_SHOWN),
+        "parts": parse(content) if content is not None else None,
+        "is_captured": message.route == Route.SANDBOX,
+    }
+    return render(request, "relay/message.html", context)
