@@ -1,0 +1,97 @@
+"""Auth review: every login attempt of every customer, by facets, live; and the same rows as CSV."""
+
+from typing import Any
+from urllib.parse import urlencode
+
+from django.http import HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_safe
+
+from accounts.access import UserRequest
+from accounts.models import Organization
+from relay.ops.asked import PERIODS, text_asked
+from relay.ops.attempts import COLUMNS, AttemptFilters, Facet, attempts, facets_of, organizations_of, page_of
+from relay.ops.export import attempts_csv
+from relay.views.ops.access import operator_page
+
+
+@require_safe
+@operator_page
+def auth_review(request: UserRequest) -> HttpResponse:
+    return render(request, "ops/auth_review.html", _context(request))
+
+
+@require_safe
+@operator_page
+def auth_review_live(request: UserRequest) -> HttpResponse:
+    return render(request, "ops/parts/auth_review.html", _context(request))
+
+
+@require_safe
+@operator_page
+def auth_review_csv(request: UserRequest) -> HttpResponse:
+    return attempts_csv(attempts(AttemptFilters.from_query(request.GET), now=timezone.now()), name="auth-review")
+
+
+def _context(request: UserRequest) -> dict[str, Any]:
+    now = timezone.now()
+    filters = AttemptFilters.from_query(request.GET)
+    before = text_asked(request.GET, "before", 80)
+    rows, following = page_of(filters, now=now, before=before)
+    total, facets = facets_of(filters, now=now)
+    query = filters.query()
+    organizations = organizations_of(rows)
+    return {
+        "filters": filters,
+        "encoded": urlencode(query),
+        "rows": [(row, organizations.get(row.organization_id or 0)) for row in rows],
+        "facets": [(facet.column.label, _lines(facet, query)) for facet in facets],
+        "total": total,
+        "asked": _asked(filters, query),
+        "periods": [
+            (period.label, period == filters.period, _address({**query, "period": period.key}))
+            for period in PERIODS.values()
+        ],
+        "newer": _address(query) if before else "",
+        "older": _address({**query, "before": following}) if following else "",
+        "is_live": not before,
+    }
+
+
+def _address(query: dict[str, str]) -> str:
+    return f"{reverse('relay:ops_auth_review')}?{urlencode(query)}"
+
+
+def _without(query: dict[str, str], name: str) -> str:
+    return _address({key: value for key, value in query.items() if key != name})
+
+
+def _lines(facet: Facet, query: dict[str, str]) -> list[tuple[str, int, bool, str]]:
+    """Label, count, whether it is chosen, and the address that narrows to it or takes the narrowing away again."""
+    name = facet.column.parameter
+    return [
+        (
+            line.label,
+            line.count,
+            line.chosen,
+            _without(query, name) if line.chosen else _address({**query, name: line.value}) if line.value else "",
+        )
+        for line in facet.lines
+    ]
+
+
+def _asked(filters: AttemptFilters, query: dict[str, str]) -> list[tuple[str, str, str]]:
+    """What the list is narrowed by: label, value, the address without it."""
+    found = [
+        (str(column.label), query[column.parameter], _without(query, column.parameter))
+        for column in COLUMNS
+        if column.parameter in query
+    ]
+    if filters.organization_id is not None:
+        customer = Organization.objects.filter(pk=filters.organization_id).first()
+        name = customer.name if customer else str(filters.organization_id)
+        found.append((_("Customer"), name, _without(query, "customer")))
+    return found

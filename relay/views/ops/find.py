@@ -1,0 +1,50 @@
+"""Find: one box for whatever somebody has at hand; and the page of a reference."""
+
+from urllib.parse import urlencode
+
+from django.http import Http404, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.http import require_safe
+
+from accounts.access import UserRequest
+from audit.reasons import explain
+from relay.ops.asked import text_asked
+from relay.ops.attempts import organizations_of
+from relay.ops.reference import find as find_pages
+from relay.ops.reference import reference_in, told_by
+from relay.queue import message_state
+from relay.views.ops.access import operator_page
+
+
+@require_safe
+@operator_page
+def find(request: UserRequest) -> HttpResponse:
+    text = text_asked(request.GET, "q", 500)
+    hits = find_pages(text, now=timezone.now()) if text else []
+    if len(hits) == 1:
+        return redirect(hits[0].url)
+    search = f"{reverse('relay:ops_customers')}?{urlencode({'q': text[:120]})}"
+    return render(
+        request, "ops/find.html", {"q": text, "hits": hits, "reference": reference_in(text), "search": search}
+    )
+
+
+@require_safe
+@operator_page
+def reference(request: UserRequest, text: str) -> HttpResponse:
+    wanted = reference_in(text)
+    told = told_by(wanted) if wanted else None
+    if not told:
+        raise Http404
+    organizations = organizations_of(told.attempts)
+    context = {
+        "reference": told.reference,
+        "message": told.message,
+        "state": message_state(each.state for each in told.message.recipients.all()) if told.message else "",
+        "attempts": [
+            (event, organizations.get(event.organization_id or 0), explain(event.reason)) for event in told.attempts
+        ],
+    }
+    return render(request, "ops/reference.html", context)

@@ -1,0 +1,58 @@
+"""The operator's forms."""
+
+from typing import Any
+
+from django import forms
+from django.utils.translation import gettext_lazy as _
+
+from accounts.models import Plan
+
+
+class SuspendForm(forms.Form):
+    reason = forms.CharField(
+        label=_("Reason"),
+        max_length=255,
+        help_text=_("The customer sees it, in the panel and in the auth log."),
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+    )
+
+
+class PlanForm(forms.Form):
+    """Hidden plans too: an operator may give what is not sold."""
+
+    plan = forms.ModelChoiceField(
+        label=_("Plan"),
+        queryset=Plan.objects.order_by("position"),
+        empty_label=None,
+        widget=forms.RadioSelect,
+        help_text=_("Takes effect with the next message. What was used of this hour stays used."),
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        field = self.fields["plan"]
+        assert isinstance(field, forms.ModelChoiceField)
+        field.label_from_instance = plan_label  # type: ignore[method-assign,assignment]
+
+
+def plan_label(plan: Plan) -> str:
+    price = f"{plan.price_cents / 100:,.2f}".removesuffix(".00")
+    text = _("%(name)s: %(limit)s emails an hour, %(price)s %(currency)s a month")
+    return str(text) % {
+        "name": plan.name,
+        "limit": f"{plan.recipients_per_hour:,}",
+        "price": price,
+        "currency": plan.currency,
+    }
+
+
+class InviteForm(forms.Form):
+    email = forms.EmailField(
+        label=_("E-mail address"),
+        help_text=_("Whoever opens the link in the mail can found one new organization."),
+        widget=forms.EmailInput(attrs={"autocomplete": "off"}),
+    )
+
+
+class SureForm(forms.Form):
+    """Nothing to fill in: the page itself is the question."""
