@@ -1,13 +1,18 @@
 """The Celery application: what runs besides the two front doors.
 
-The delivery loop starts inside each worker process (`relay.delivery.loop`), needs no broker, and is not a task.
+The delivery loop (relay.loop) starts inside each worker process, needs no broker, and is not a task.
 What beat sends are sweeps that may run twice or late without harm.
 """
 
 import os
+from typing import TYPE_CHECKING, Any
 
 from celery import Celery
 from celery.schedules import crontab
+from celery.signals import worker_process_init, worker_process_shutdown, worker_ready, worker_shutdown
+
+if TYPE_CHECKING:
+    from relay.loop import LoopThread
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
@@ -17,6 +22,7 @@ app.conf.update(
     task_ignore_result=True,
     task_acks_late=True,
     broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,  # delivery goes on without a broker; the sweeps begin again when it is back
     broker_transport_options={"visibility_timeout": 3600, "socket_connect_timeout": 2},
     worker_hijack_root_logger=False,
     timezone="UTC",
@@ -27,3 +33,32 @@ app.conf.update(
     },
 )
 app.autodiscover_tasks(["relay"])
+
+# --- The delivery loop: one in each process that would run tasks ------------------------------------------------------
+
+_delivery: "list[LoopThread]" = []  # of this process
+
+
+def start_delivery(**_signal: Any) -> None:
+    from relay.loop import LoopThread
+
+    _delivery.append(LoopThread())
+    _delivery[0].start()
+
+
+def stop_delivery(**_signal: Any) -> None:
+    while _delivery:
+        _delivery.pop().stop()
+
+
+def start_in_main_process(sender: Any = None, **_signal: Any) -> None:
+    """The pools solo and threads have no child processes: tasks, and so the loop, run in the main one."""
+    if "prefork" not in type(sender.pool).__module__:
+        start_delivery()
+
+
+# After the fork: an event loop, a pool or a connection made before it would be shared by the children.
+worker_process_init.connect(start_delivery)
+worker_process_shutdown.connect(stop_delivery)
+worker_ready.connect(start_in_main_process)
+worker_shutdown.connect(stop_delivery)

@@ -95,6 +95,7 @@ class Recipient(models.Model):
             models.Index(fields=["message"], name="recipient_message"),
             models.Index(fields=["address"], name="recipient_address"),
             models.Index(fields=["message"], name="recipient_held", condition=models.Q(state="held")),
+            models.Index(fields=["lease"], name="recipient_leased", condition=models.Q(lease__isnull=False)),
             models.Index(fields=["settled_at"], name="recipient_settled", condition=models.Q(settled_at__isnull=False)),
         ]
 

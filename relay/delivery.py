@@ -1,0 +1,162 @@
+"""One attempt: a job's message offered to its next hop, and what became of each recipient.
+
+Shapes  Job in, a Settlement for each of its recipients out. Nothing is written here but the mark before the final dot.
+Errors  LeaseLostError: nothing to settle, another worker has the job. All else becomes settlements.
+Source  RFC 5321 4.2.1 (4xx and 5xx), 4.5.3.1.10 (452: too many recipients), 6.1.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from django.utils import timezone
+
+from relay import routes
+from relay.content import ContentGoneError
+from relay.models.messages import Route
+from relay.next_hops import NextHops
+from relay.queue import ClaimedRecipient, Job, LeaseLostError, Outcome, Settlement
+from relay.routes import NextHop
+from relay.smtp.client import Client, Envelope, NotConnectedError, Result
+from relay.smtp.wire import Reply
+
+CAPTURED = "Captured. Nothing left Gatepost."
+ROUNDS = 20  # transactions of one attempt, where the next hop takes fewer recipients at once than we have
+# 5xx about us, not about the mail: a wrong password of the operator's must not fail a customer's mail.
+ABOUT_US = frozenset({530, 534, 535, 538})
+
+Load = Callable[[UUID], Awaitable[bytes]]
+BeforeFinalDot = Callable[[Job, Sequence[ClaimedRecipient]], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What an attempt needs of the loop: content, sessions, and leave to send the final dot."""
+
+    hops: NextHops
+    load: Load
+    before_final_dot: BeforeFinalDot
+
+
+def keep(job: Job) -> list[Settlement]:
+    """The sandbox's delivery: the mail is in the database, and stays there."""
+    now = timezone.now()
+    return [
+        Settlement(
+            recipient=recipient,
+            outcome=Outcome.DELIVERED,
+            started_at=now,
+            code=250,
+            enhanced_code="2.0.0",
+            text=CAPTURED,
+            next_hop=Route.SANDBOX,
+        )
+        for recipient in job.recipients
+    ]
+
+
+async def attempt(job: Job, tools: Tools) -> list[Settlement]:
+    """Offers the message to its next hop. Raises LeaseLostError and what the database raises."""
+    started_at = timezone.now()
+    try:
+        next_hop = routes.smarthost(host=job.smarthost, port=job.smarthost_port)
+    except routes.RouteNotConfiguredError as exc:
+        return _all(job.recipients, Outcome.DEFERRED, started_at, text=str(exc))
+    async with tools.hops.slot(next_hop):
+        try:
+            content = await tools.load(job.message_id)
+        except ContentGoneError:
+            return _all(job.recipients, Outcome.FAILED, started_at, text="The content is no longer there.")
+        return await _rounds(job, next_hop, content, tools)
+
+
+async def _rounds(job: Job, next_hop: NextHop, content: bytes, tools: Tools) -> list[Settlement]:
+    """Transactions until each recipient has an answer: RFC 5321 4.5.3.1.10, 452 asks for another with the rest."""
+    waiting = list(job.recipients)
+    settled: list[Settlement] = []
+    for turn in range(ROUNDS):
+        try:
+            done = await _transaction(job, waiting, next_hop, content, tools)
+        except LeaseLostError:
+            if settled:
+                return settled  # the others are left to the lease's end
+            raise
+        again = [one.recipient for one in done if one.code == 452]
+        took_some = any(one.outcome == Outcome.DELIVERED for one in done)
+        if not again or not took_some or turn == ROUNDS - 1:
+            return settled + done
+        settled += [one for one in done if one.code != 452]
+        waiting = again
+    return settled
+
+
+async def _transaction(
+    job: Job, recipients: list[ClaimedRecipient], next_hop: NextHop, content: bytes, tools: Tools
+) -> list[Settlement]:
+    started_at = timezone.now()
+
+    async def before_final_dot(offered: Sequence[int]) -> None:
+        await tools.before_final_dot(job, [recipients[index] for index in offered])
+
+    envelope = Envelope(job.reverse_path, tuple(recipient.address for recipient in recipients), job.smtputf8)
+    try:
+        result, client = await tools.hops.send(next_hop, envelope, content, before_final_dot=before_final_dot)
+    except NotConnectedError as exc:
+        return _all(recipients, Outcome.DEFERRED, started_at, text=str(exc), next_hop=str(next_hop))
+    return [
+        _settlement(recipient, index, result=result, client=client, next_hop=next_hop, started_at=started_at)
+        for index, recipient in enumerate(recipients)
+    ]
+
+
+def _settlement(
+    recipient: ClaimedRecipient,
+    index: int,
+    *,
+    result: Result,
+    client: Client,
+    next_hop: NextHop,
+    started_at: datetime,
+) -> Settlement:
+    reply = result.replies[index]
+    reached = result.reached_final_dot and index in result.offered
+    return Settlement(
+        recipient=recipient,
+        outcome=outcome_of(reply),
+        started_at=started_at,
+        code=reply.code if reply else None,
+        enhanced_code=reply.enhanced_code if reply else "",
+        text=reply.text if reply else result.failure,
+        next_hop=str(next_hop),
+        next_hop_ip=client.peer_ip,
+        tls_version=client.tls_version,
+        reached_final_dot=reached,
+        possibly_delivered=reached and reply is None,
+    )
+
+
+def outcome_of(reply: Reply | None) -> Outcome:
+    """No answer, 4xx and what is about us: later. 5xx: never."""
+    if reply is None or 400 <= reply.code < 500 or reply.code in ABOUT_US:
+        return Outcome.DEFERRED
+    return Outcome.DELIVERED if reply.is_positive else Outcome.FAILED
+
+
+def _all(
+    recipients: Sequence[ClaimedRecipient],
+    outcome: Outcome,
+    started_at: datetime,
+    *,
+    text: str,
+    next_hop: str = "",
+) -> list[Settlement]:
+    return [
+        Settlement(recipient=recipient, outcome=outcome, started_at=started_at, text=text, next_hop=next_hop)
+        for recipient in recipients
+    ]
+
+
+def unexpected(job: Job, exc: Exception) -> list[Settlement]:
+    """An error of ours during an attempt: the mail is tried again, the class is written down, its words are not."""
+    return _all(job.recipients, Outcome.DEFERRED, timezone.now(), text=f"Internal error ({type(exc).__name__}).")

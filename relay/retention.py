@@ -1,0 +1,69 @@
+"""What is deleted by age.
+
+Shapes  A message's content goes after its organization's plan's retention; the message's row stays, as history.
+        Content of mail that still waits is never deleted, however old.
+Units   retention_days: days after the message was received.
+Source  docs/data.md, Retention.
+"""
+
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.db import connection
+from django.utils import timezone
+
+from accounts.models import Subscription
+from relay.ids import uuid7_floor
+from relay.models import Worker
+
+DEFAULT_RETENTION_DAYS = 30
+BATCH = 500
+DEAD_WORKER_DAYS = 1
+
+# Content is found by its key, which is a time (UUIDv7): the walk sees what is there, not the history behind it.
+_DELETE = """
+DELETE FROM relay_messagedata WHERE message_id IN (
+    SELECT old.message_id FROM relay_messagedata old
+    JOIN relay_message message ON message.id = old.message_id
+    LEFT JOIN accounts_subscription bought ON bought.organization_id = message.organization_id
+    LEFT JOIN accounts_plan plan ON plan.id = bought.plan_id
+    WHERE old.message_id < %(floor)s
+      AND message.received_at < %(now)s - coalesce(plan.retention_days, %(days)s) * interval '1 day'
+      AND NOT EXISTS (SELECT 1 FROM relay_recipient waiting
+                      WHERE waiting.message_id = message.id AND waiting.state IN ('queued', 'held'))
+    ORDER BY old.message_id LIMIT %(batch)s FOR UPDATE OF old SKIP LOCKED)
+"""
+
+
+def retention_days() -> dict[int, int]:
+    """Of each organization, by its plan."""
+    return dict(Subscription.objects.values_list("organization_id", "plan__retention_days"))
+
+
+def delete_expired_content(*, now: datetime | None = None) -> int:
+    """Deletes the content of mail past its retention, in short transactions. Returns how many messages lost theirs."""
+    now = now or timezone.now()
+    deleted = 0
+    while done := _delete_batch(now):
+        deleted += done
+    return deleted
+
+
+def _delete_batch(now: datetime) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT least(min(retention_days), %s) FROM accounts_plan", [DEFAULT_RETENTION_DAYS])
+        (days,) = cursor.fetchone()
+        parameters: dict[str, UUID | datetime | int] = {
+            "floor": uuid7_floor(now - timedelta(days=days)),
+            "now": now,
+            "days": DEFAULT_RETENTION_DAYS,
+            "batch": BATCH,
+        }
+        cursor.execute(_DELETE, parameters)
+        return int(cursor.rowcount)
+
+
+def forget_dead_workers(*, now: datetime | None = None) -> int:
+    """Removes heartbeats that stopped long ago: those of processes that could not say good-bye."""
+    long_ago = (now or timezone.now()) - timedelta(days=DEAD_WORKER_DAYS)
+    return Worker.objects.filter(seen_at__lt=long_ago).delete()[0]

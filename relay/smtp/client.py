@@ -1,0 +1,333 @@
+"""Our SMTP client: hands messages to a next hop, many in one session, the envelope in one write.
+
+Shapes  Envelope and content in, Result out: a reply for each recipient, or None where the session broke off before.
+        Client.connect() gives an authenticated session; send() never raises for what the server does.
+Units   Timeouts in seconds, after RFC 5321 4.5.3.2.
+Errors  NotConnectedError: no session could be had. What `before_final_dot` raises ends the session and comes through.
+Source  RFC 5321, 2920 (PIPELINING), 1870 (SIZE), 6152 (8BITMIME), 6531 (SMTPUTF8), 3207 (STARTTLS), 4954 (AUTH).
+"""
+
+import base64
+import re
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from relay.routes import NextHop, tls_context
+from relay.smtp.wire import BrokenOffError, Reply, Wire, dial, reason_of
+
+CHUNK_OCTETS = 64 * 1024
+BeforeFinalDot = Callable[[Sequence[int]], Awaitable[None]]
+
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f]")
+
+
+class NotConnectedError(Exception):
+    """No session: its words are for people. reply: the server's refusal, if it spoke."""
+
+    def __init__(self, words: str, reply: Reply | None = None) -> None:
+        super().__init__(words)
+        self.reply = reply
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """RFC 5321 4.5.3.2. connect: our own, for an address that does not answer at all."""
+
+    connect: float = 30
+    handshake: float = 60
+    greeting: float = 300
+    mail: float = 300
+    rcpt: float = 300
+    data: float = 120
+    data_block: float = 180
+    final_dot: float = 600
+    command: float = 300
+    quit: float = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """smtputf8: the client declared it, so its header may hold UTF-8."""
+
+    reverse_path: str
+    recipients: tuple[str, ...]
+    smtputf8: bool = False
+
+
+@dataclass(slots=True)
+class Result:
+    """replies: by recipient, None where undecided. failure: why the session broke off, empty if it lives."""
+
+    replies: list[Reply | None]
+    failure: str = ""
+    was_heard: bool = False  # the server answered MAIL: the same must not be tried again at once
+    reached_final_dot: bool = False
+    offered: list[int] = field(default_factory=list)  # indices of those accepted at RCPT
+
+    def refuse(self, reply: Reply, indices: Sequence[int] | None = None) -> None:
+        """This reply for these recipients (or all) that have none yet."""
+        for index in range(len(self.replies)) if indices is None else indices:
+            self.replies[index] = self.replies[index] or reply
+
+
+class Client:
+    """One session with one next hop."""
+
+    def __init__(self, wire: Wire, *, next_hop: NextHop, local_name: str, timeouts: Timeouts) -> None:
+        self._wire = wire
+        self._next_hop = next_hop
+        self._local_name = local_name
+        self._timeouts = timeouts
+        self._features: dict[str, str] = {}
+        self.messages = 0
+        self.peer_ip: str | None = None
+        self.tls_version = ""
+
+    # --- The session's beginning ---
+
+    @classmethod
+    async def connect(cls, next_hop: NextHop, *, local_name: str, timeouts: Timeouts | None = None) -> "Client":
+        """Dials, secures and signs in, or raises NotConnectedError."""
+        timeouts = timeouts or Timeouts()
+        try:
+            wire = await cls._dial(next_hop, timeouts)
+        except (OSError, BrokenOffError) as exc:
+            raise NotConnectedError(f"Could not connect to {next_hop}: {reason_of(exc)}") from exc
+        client = cls(wire, next_hop=next_hop, local_name=local_name, timeouts=timeouts)
+        try:
+            await client._open()
+        except BaseException as exc:
+            wire.abort()
+            if isinstance(exc, OSError | BrokenOffError):
+                raise NotConnectedError(f"No session with {next_hop}: {reason_of(exc)}") from exc
+            raise
+        return client
+
+    @staticmethod
+    async def _dial(next_hop: NextHop, timeouts: Timeouts) -> Wire:
+        context = tls_context(next_hop.ca_file) if next_hop.tls == "implicit" else None
+        return await dial(
+            next_hop.host,
+            next_hop.port,
+            context=context,
+            connect_timeout=timeouts.connect + (timeouts.handshake if context else 0),
+            handshake_timeout=timeouts.handshake,
+        )
+
+    async def _open(self) -> None:
+        self._demand(await self._wire.reply(timeout=self._timeouts.greeting), "greeting")
+        await self._ehlo()
+        if self._next_hop.tls == "starttls":
+            await self._start_tls()
+        self.peer_ip, self.tls_version = self._wire.peer_ip, self._wire.tls_version
+        if self._next_hop.username:
+            await self._authenticate()
+
+    def _demand(self, reply: Reply, verb: str, *, code: int | None = None) -> Reply:
+        if reply.code != code if code else not reply.is_positive:
+            raise NotConnectedError(f"{self._next_hop} refused ({verb}): {reply}", reply)
+        return reply
+
+    async def _ehlo(self) -> None:
+        reply = self._demand(await self._command(f"EHLO {self._local_name}"), "EHLO")
+        self._features = {}
+        for line in reply.lines[1:]:
+            keyword, _space, parameters = line.replace("AUTH=", "AUTH ", 1).partition(" ")
+            known = self._features.get(keyword.upper(), "")
+            self._features[keyword.upper()] = f"{known} {parameters}".strip()
+
+    async def _start_tls(self) -> None:
+        if "STARTTLS" not in self._features:
+            raise NotConnectedError(f"{self._next_hop} does not offer STARTTLS; nothing is sent in clear.")
+        self._demand(await self._command("STARTTLS"), "STARTTLS", code=220)
+        await self._wire.start_tls(
+            tls_context(self._next_hop.ca_file), host=self._next_hop.host, timeout=self._timeouts.handshake
+        )
+        await self._ehlo()  # RFC 3207 4.2: what was offered in clear is forgotten
+
+    async def _authenticate(self) -> None:
+        if not self.tls_version and not self._next_hop.is_loopback:
+            raise NotConnectedError(f"The password for {self._next_hop} is not sent without TLS.")
+        username, password = self._next_hop.username.encode(), self._next_hop.password.encode()
+        offered = self._features.get("AUTH", "").upper().split()
+        if "PLAIN" in offered:
+            reply = await self._command("AUTH PLAIN " + _base64(b"\0" + username + b"\0" + password))
+        elif "LOGIN" in offered:
+            self._demand(await self._command("AUTH LOGIN"), "AUTH", code=334)
+            self._demand(await self._command(_base64(username)), "AUTH", code=334)
+            reply = await self._command(_base64(password))
+        else:
+            raise NotConnectedError(f"{self._next_hop} offers neither AUTH PLAIN nor AUTH LOGIN.")
+        self._demand(reply, "AUTH", code=235)
+
+    async def _command(self, line: str) -> Reply:
+        await self._wire.write(line.encode() + b"\r\n", timeout=self._timeouts.command)
+        return await self._wire.reply(timeout=self._timeouts.command)
+
+    # --- Messages ---
+
+    @property
+    def is_usable(self) -> bool:
+        return self._wire.is_quiet
+
+    async def send(self, envelope: Envelope, content: bytes, *, before_final_dot: BeforeFinalDot) -> Result:
+        """One transaction. before_final_dot is awaited with the indices of the recipients it is about."""
+        result = Result([None] * len(envelope.recipients))
+        parameters = self._fitting(envelope, content, result)
+        if all(result.replies):
+            return result
+        try:
+            await self._transaction(envelope, content, parameters, result, before_final_dot)
+        except (BrokenOffError, OSError) as exc:
+            result.failure = reason_of(exc)
+            self._wire.abort()
+        except BaseException:
+            self._wire.abort()  # no final dot: the server throws away what it has
+            raise
+        finally:
+            self.messages += 1
+        return result
+
+    def _fitting(self, envelope: Envelope, content: bytes, result: Result) -> str:
+        """The parameters of MAIL; recipients that this server cannot serve get our own permanent reply."""
+        if _bare_line_ends(content):
+            result.refuse(Reply(554, "5.6.0", "The message has line ends other than CR LF."))
+        parameters = self._size(content, result)
+        if not content.isascii():
+            if "8BITMIME" not in self._features:
+                result.refuse(Reply(554, "5.6.3", "The next hop does not take 8-bit content (8BITMIME)."))
+            parameters += " BODY=8BITMIME"
+        if self._utf8_needed(envelope, content, result):
+            parameters += " SMTPUTF8"
+        for index, address in enumerate(envelope.recipients):
+            if _UNSAFE.search(address) or _UNSAFE.search(envelope.reverse_path):
+                result.refuse(Reply(553, "5.1.3", "The address holds control characters."), [index])
+        return parameters
+
+    def _size(self, content: bytes, result: Result) -> str:
+        if (limit := self._features.get("SIZE")) is None:
+            return ""
+        if limit.isdecimal() and 0 < int(limit) < len(content):
+            result.refuse(Reply(552, "5.3.4", f"The next hop takes at most {limit} octets; this has {len(content)}."))
+        return f" SIZE={len(content)}"
+
+    def _utf8_needed(self, envelope: Envelope, content: bytes, result: Result) -> bool:
+        """RFC 6531 3.5, 3.6: an address or header in UTF-8 goes only to a server that says SMTPUTF8."""
+        everybody = not envelope.reverse_path.isascii() or (
+            envelope.smtputf8 and not content[: content.find(b"\r\n\r\n")].isascii()
+        )
+        some = [index for index, address in enumerate(envelope.recipients) if not address.isascii()]
+        if "SMTPUTF8" in self._features:
+            return everybody or bool(some)
+        if everybody or some:
+            refusal = Reply(553, "5.6.7", "The next hop does not take internationalized mail (SMTPUTF8).")
+            result.refuse(refusal, None if everybody else some)
+        return False
+
+    async def _transaction(
+        self, envelope: Envelope, content: bytes, parameters: str, result: Result, before_final_dot: BeforeFinalDot
+    ) -> None:
+        wanted = [index for index, reply in enumerate(result.replies) if reply is None]
+        mail = f"MAIL FROM:<{envelope.reverse_path}>{parameters}"
+        rcpts = [f"RCPT TO:<{envelope.recipients[index]}>" for index in wanted]
+        pipelined = "PIPELINING" in self._features
+        if pipelined:
+            lines = [*(["RSET"] if self.messages else []), mail, *rcpts, "DATA"]
+            await self._wire.write("".join(f"{line}\r\n" for line in lines).encode(), timeout=self._timeouts.mail)
+        await self._envelope(mail, rcpts, wanted, result, pipelined)
+        if not result.offered and not pipelined:
+            return
+        data = await self._answer("DATA", pipelined, self._timeouts.data, result)
+        if data.code == 354 and result.offered:
+            await self._content(content, result, before_final_dot)
+        elif data.code == 354:
+            raise BrokenOffError("The server wants content for nobody.")
+        else:
+            self._refused(data, "DATA")
+            result.refuse(data, result.offered)
+
+    async def _envelope(self, mail: str, rcpts: list[str], wanted: list[int], result: Result, pipelined: bool) -> None:
+        """RSET where a message went before, MAIL, and each RCPT; who was accepted is in result.offered."""
+        if self.messages and not (await self._answer("RSET", pipelined, self._timeouts.command, result)).is_positive:
+            raise BrokenOffError("The server refused RSET.")
+        reply = await self._answer(mail, pipelined, self._timeouts.mail, result)
+        result.was_heard = True
+        if not reply.is_positive:
+            result.refuse(self._refused(reply, "MAIL"))
+            if not pipelined:
+                return
+        for line, index in zip(rcpts, wanted, strict=True):
+            reply = await self._answer(line, pipelined, self._timeouts.rcpt, result)
+            if reply.is_positive and result.replies[index] is None:
+                result.offered.append(index)
+            else:
+                result.refuse(self._refused(reply, "RCPT") if not reply.is_positive else reply, [index])
+
+    async def _answer(self, line: str, pipelined: bool, timeout: float, result: Result) -> Reply:
+        """The reply to this line, which pipelining has sent already. A 421 decides all that is undecided."""
+        if not pipelined:
+            await self._wire.write(f"{line}\r\n".encode(), timeout=timeout)
+        reply = await self._wire.reply(timeout=timeout)
+        if reply.code == 421:
+            raise self._leaving(reply, result)
+        return reply
+
+    def _leaving(self, reply: Reply, result: Result) -> BrokenOffError:
+        # RFC 5321 3.8: the server closes the channel; whom it had accepted it has forgotten.
+        if result.was_heard:
+            result.refuse(reply)
+        return BrokenOffError(str(reply))
+
+    def _refused(self, reply: Reply, verb: str) -> Reply:
+        if not 400 <= reply.code < 600:
+            raise BrokenOffError(f"The server's reply to {verb} makes no sense: {reply}")
+        return reply
+
+    async def _content(self, content: bytes, result: Result, before_final_dot: BeforeFinalDot) -> None:
+        for chunk in stuffed(content):
+            await self._wire.write(chunk, timeout=self._timeouts.data_block)
+        await before_final_dot(tuple(result.offered))
+        result.reached_final_dot = True
+        await self._wire.write(b".\r\n", timeout=self._timeouts.data_block)
+        reply = await self._wire.reply(timeout=self._timeouts.final_dot)
+        if not reply.is_positive:
+            self._refused(reply, "the final dot")
+        result.refuse(reply, result.offered)
+        if reply.code == 421:
+            raise BrokenOffError(str(reply))
+
+    # --- Its end ---
+
+    async def quit(self) -> None:
+        """Says good-bye; whoever does not answer soon is left."""
+        try:
+            await self._wire.write(b"QUIT\r\n", timeout=self._timeouts.quit)
+            await self._wire.reply(timeout=self._timeouts.quit)
+        except (BrokenOffError, OSError):
+            self._wire.abort()
+        self._wire.close()
+
+    def abort(self) -> None:
+        self._wire.abort()
+
+
+def stuffed(content: bytes) -> Iterator[bytes]:
+    """The content as DATA wants it, in chunks: a dot before each line that starts with one, a line end at the end."""
+    line_starts = True
+    for start in range(0, len(content), CHUNK_OCTETS):
+        chunk = content[start : start + CHUNK_OCTETS]
+        dotted = chunk.replace(b"\n.", b"\n..")
+        yield b"." + dotted if line_starts and chunk.startswith(b".") else dotted
+        line_starts = chunk.endswith(b"\n")
+    if not content.endswith(b"\r\n"):
+        yield b"\r\n"
+
+
+def _bare_line_ends(content: bytes) -> bool:
+    """Smuggled ends of data need one; the door refuses them, and nothing of the kind leaves either."""
+    pairs = content.count(b"\r\n")
+    return content.count(b"\n") != pairs or content.count(b"\r") != pairs
+
+
+def _base64(octets: bytes) -> str:
+    return base64.b64encode(octets).decode()
