@@ -21,7 +21,7 @@ def announce(
     app_password_id: int | None = None,
     ends_sessions: bool = False,
 ) -> None:
-    """To be called within the transaction of the change. ends_sessions closes the sessions that it concerns with 421."""
+    """To be called within the change's transaction. ends_sessions closes the sessions concerned with 421."""
     CredentialChange.objects.create(
         organization_id=organization_id,
         smtp_user_id=smtp_user_id,

@@ -71,7 +71,7 @@ class PasswordState:
     digest: bytes
     revoked: bool
     expires_at: datetime | None
-    networks: tuple[Range, ...] = ()
+    networks: tuple[Range, ...] | None = None
     needs_allowlist: bool = False  # a device password: too short to be tried from anywhere
 
 
@@ -85,8 +85,8 @@ class UserState:
     organization_state: str
     disabled: bool
     passwords: tuple[PasswordState, ...]
-    organization_networks: tuple[Range, ...] = ()
-    networks: tuple[Range, ...] = ()
+    organization_networks: tuple[Range, ...] | None = None
+    networks: tuple[Range, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,9 @@ def create_smtp_user(
     username = f"{_checked_name(name, organization)}.{organization.slug}"
     if excess not in SmtpUser.Excess.values:
         raise CredentialRefused(_("Say what sends here: refuse or hold."), code="excess")
-    Organization.objects.select_for_update(no_key=True).get(pk=organization.pk)  # one at a time against the plan's number
+    Organization.objects.select_for_update(no_key=True).get(
+        pk=organization.pk
+    )  # one at a time against the plan's number
     _refuse_beyond_plan(organization)
     try:
         with transaction.atomic():
@@ -154,7 +156,9 @@ def create_smtp_user(
                 scram_salt=secrets.token_bytes(16),
             )
     except IntegrityError:
-        raise NameTaken(_("There is, or was, an SMTP user %(username)s."), code="taken", params={"username": username}) from None
+        raise NameTaken(
+            _("There is, or was, an SMTP user %(username)s."), code="taken", params={"username": username}
+        ) from None
     announce(organization.pk)
     _record("smtp_user.created", smtp_user, actor, {"excess": excess, "description": smtp_user.description})
     return smtp_user
@@ -263,7 +267,9 @@ def _checked_name(name: str, organization: Organization) -> str:
     name = name.strip().lower()
     room = USERNAME_MAX - len(organization.slug) - 1
     if not NAME_PATTERN.fullmatch(name):
-        raise NameInvalid(_("Use lower-case letters, digits and hyphens, and begin and end with a letter or digit."), code="name")
+        raise NameInvalid(
+            _("Use lower-case letters, digits and hyphens, and begin and end with a letter or digit."), code="name"
+        )
     if len(name) > room:
         raise NameInvalid(_("The name may have %(room)d characters at most."), code="length", params={"room": room})
     return name
@@ -287,10 +293,14 @@ def _refuse_app_password(smtp_user: SmtpUser, *, name: str, kind: str, expires_a
     if smtp_user.disabled_at is not None:
         raise Disabled(_("This SMTP user is disabled. Enable it first."), code="disabled")
     if kind == AppPassword.Kind.DEVICE and not _has_allowlist(smtp_user):
-        raise AllowlistNeeded(_("A device password is short, so it needs an allowlist. Add a network first."), code="allowlist")
+        raise AllowlistNeeded(
+            _("A device password is short, so it needs an allowlist. Add a network first."), code="allowlist"
+        )
     count = smtp_user.app_passwords.filter(revoked_at=None).exclude(expires_at__lte=timezone.now()).count()
     if count >= LIVE_PASSWORDS_MAX:
-        raise PlanFull(_("An SMTP user has %(most)d app passwords at most."), code="full", params={"most": LIVE_PASSWORDS_MAX})
+        raise PlanFull(
+            _("An SMTP user has %(most)d app passwords at most."), code="full", params={"most": LIVE_PASSWORDS_MAX}
+        )
 
 
 def _has_allowlist(smtp_user: SmtpUser) -> bool:

@@ -36,7 +36,9 @@ def canonical_domain(text: str) -> str:
         ascii_name = ""
     labels = ascii_name.split(".")
     if len(labels) < 2 or len(ascii_name) > 253 or not all(LABEL.fullmatch(label) for label in labels):
-        raise DomainRefused(_("“%(name)s” is not a domain name, like example.com."), code="malformed", params={"name": name[:64]})
+        raise DomainRefused(
+            _("“%(name)s” is not a domain name, like example.com."), code="malformed", params={"name": name[:64]}
+        )
     return ascii_name
 
 
@@ -50,7 +52,9 @@ def canonical_sender(text: str) -> str:
         try:
             validate_email(pattern)
         except ValidationError:
-            raise DomainRefused(_("“%(text)s” is not an address."), code="malformed", params={"text": text[:64]}) from None
+            raise DomainRefused(
+                _("“%(text)s” is not an address."), code="malformed", params={"text": text[:64]}
+            ) from None
     return pattern
 
 

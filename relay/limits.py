@@ -184,7 +184,7 @@ def lock_organization(organization_id: int) -> None:
         cursor.execute(LOCK_ROWS, arrays)
 
 
-# --- Held mail ---------------------------------------------------------------------------------------------------------
+# --- Held mail -------------------------------------------------------------------------------------------------------
 
 HELD_ORGANIZATIONS = """
     SELECT DISTINCT message.organization_id FROM relay_recipient held
@@ -204,11 +204,14 @@ HELD_MESSAGES = """
     GROUP BY message.id, plan.recipients_per_hour, smtp_user.recipients_per_hour, smtp_user.recipients_per_hour_per_ip
     ORDER BY message.received_at, message.id LIMIT %s
 """
-RELEASE = "UPDATE relay_recipient SET state = 'queued', due_at = clock_timestamp() WHERE state = 'held' AND message_id = ANY(%s)"
+RELEASE = """
+    UPDATE relay_recipient SET state = 'queued', due_at = clock_timestamp()
+    WHERE state = 'held' AND message_id = ANY(%s)
+"""
 
 
 async def release_held(conn: AsyncConnection[Any], *, batch: int = 200) -> int:
-    """Releases held mail that fits by now, oldest first, debited in the same transaction. Returns recipients released.
+    """Releases held mail that fits by now, oldest first, debited as it goes. Returns recipients released.
 
     The connection must be in autocommit; each organization has a transaction of its own.
     """
@@ -265,4 +268,3 @@ def _fitting(needs: list[tuple[Any, Need]], rows: dict[Key, Row], *, now: float)
         elif over.scope == ORGANIZATION:
             break
     return fitting
-

@@ -1,10 +1,8 @@
-"""One structured event a line: JSON with time, level, logger and event; control characters are escaped by JSON itself."""
-
-
+"""One structured event a line: JSON with time, level, logger and event; JSON escapes control characters."""
 
 import structlog
 
-_shared = [
+_shared: list[structlog.types.Processor] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,

@@ -1,7 +1,8 @@
 """Allowlists: from which addresses an SMTP user may sign in.
 
 Shapes  A list is all live rows of one owner: the organization, one of its SMTP users, or one app password.
-        An empty list allows any address; an address must pass every non-empty list.
+        No rows allow any address; an address must pass every list that has rows. A list whose rows have all ended
+        allows nobody: an end date never opens the door.
 Errors  NetworkRefused (a ValidationError) with words for a form.
 Source  RFC 4632 (CIDR), RFC 4291 2.5.5.2 (IPv4-mapped addresses are their IPv4).
 """
@@ -63,7 +64,9 @@ def parse_network(text: str) -> Range:
     if isinstance(loose, IPv6Network) and "%" in text:
         raise NetworkRefused(_("Leave out the interface after “%%”."), code="zone")
     if loose.prefixlen == 0:
-        raise NetworkRefused(_("/0 allows every address. Remove the list instead, if that is what you want."), code="all")
+        raise NetworkRefused(
+            _("/0 allows every address. Remove the list instead, if that is what you want."), code="all"
+        )
     try:
         network = ip_network(text)
     except ValueError:
@@ -83,9 +86,9 @@ def _unmapped(network: Range) -> Range:
     return network
 
 
-def allowed(ip: Address, *lists: Sequence[Range]) -> bool:
-    """True if each non-empty list holds the address."""
-    return all(not networks or any(ip in network for network in networks) for networks in lists)
+def allowed(ip: Address, *lists: Sequence[Range] | None) -> bool:
+    """True if every list holds the address. None is no list; a list whose ranges have all ended holds nobody."""
+    return all(ranges is None or any(ip in each for each in ranges) for ranges in lists)
 
 
 def live(now: datetime | None = None) -> Q:
@@ -103,7 +106,7 @@ def add_network(
     label: str = "",
     ends_at: datetime | None = None,
 ) -> Network:
-    """Adds one range to one list. Raises NetworkRefused: malformed, there already, covered, list full, end in the past."""
+    """Adds one range to one list. Raises NetworkRefused: malformed, there already, covered, full, end in the past."""
     network = parse_network(cidr)
     if ends_at and ends_at <= timezone.now():
         raise NetworkRefused(_("The end lies in the past."), code="ended")
@@ -134,7 +137,9 @@ def list_of(
     organization: Organization, *, smtp_user: SmtpUser | None = None, app_password: AppPassword | None = None
 ) -> QuerySet[Network]:
     """The rows of one list, ended ones too."""
-    return Network.objects.filter(organization=organization, smtp_user=smtp_user, app_password=app_password).order_by("cidr")
+    return Network.objects.filter(organization=organization, smtp_user=smtp_user, app_password=app_password).order_by(
+        "cidr"
+    )
 
 
 def would_refuse(
@@ -145,7 +150,7 @@ def would_refuse(
     days: int = 7,
     now: datetime | None = None,
 ) -> list[RefusedLogin]:
-    """Accepted sign-ins of the last days from outside these ranges, by SMTP user and address, the most frequent first."""
+    """Accepted sign-ins of the last days from outside these ranges, by SMTP user and address."""
     ranges = [parse_network(text) for text in networks]
     since = (now or timezone.now()) - timedelta(days=days)
     events = AuthEvent.objects.filter(organization_id=organization.pk, result=Result.ACCEPTED, at__gte=since)
@@ -153,7 +158,7 @@ def would_refuse(
         events = events.filter(smtp_user_id=smtp_user.pk)
     found: dict[tuple[str, str], RefusedLogin] = {}
     for username, ip, count, at in events.values_list("username_given", "ip", "count", "at").iterator():
-        if allowed(parse_address(ip), ranges):
+        if allowed(parse_address(ip), ranges or None):
             continue
         before = found.get((username, ip))
         total, last = (before.count + count, max(before.last_at, at)) if before else (count, at)

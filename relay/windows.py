@@ -1,7 +1,7 @@
 """The arithmetic of a rolling window: pure functions over sixty-one one-minute buckets.
 
 Shapes  buckets: list of 61 counts; the bucket of minute m stands at m modulo 61. minute: the last one written.
-Units   minute: Unix time divided by 60, whole. A recipient of minute m leaves as minute m + 61 begins, which is 60 to 61
+Units   minute: Unix time divided by 60, whole. A recipient of minute m leaves as minute m + 61 begins, 60 to 61
         minutes after it was accepted: so in no rolling 60 minutes is more accepted than the limit.
 Errors  None.
 """

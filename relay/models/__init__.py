@@ -3,6 +3,7 @@
 from relay.models.domains import SendingDomain
 from relay.models.limits import LimitWindow
 from relay.models.messages import DeliveryAttempt, Message, MessageData, Recipient
+from relay.models.refusals import Refusal
 from relay.models.routes import OrganizationRoute
 from relay.models.smtp_users import AppPassword, CredentialChange, Network, SenderAddress, SmtpUser
 from relay.models.workers import Worker
@@ -17,6 +18,7 @@ __all__ = [
     "Network",
     "OrganizationRoute",
     "Recipient",
+    "Refusal",
     "SenderAddress",
     "SendingDomain",
     "SmtpUser",

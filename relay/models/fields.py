@@ -7,7 +7,7 @@ from django.db import models
 
 
 class CidrField(models.Field):  # type: ignore[type-arg]  # not subscriptable at run time
-    """PostgreSQL's `cidr`: a network without host bits, as text on the Python side ("192.0.2.0/24", "2001:db8::/48")."""
+    """PostgreSQL's `cidr`, a network without host bits; text in Python ("192.0.2.0/24", "2001:db8::/48")."""
 
     def db_type(self, connection: Any) -> str:
         return "cidr"

@@ -28,7 +28,9 @@ class SmtpUser(models.Model):
     description = models.CharField(_("What it is for"), max_length=120, blank=True)
     excess = models.CharField(_("What sends here?"), max_length=6, choices=Excess.choices)
     recipients_per_hour = models.PositiveIntegerField(_("Own limit, emails an hour"), null=True, blank=True)
-    recipients_per_hour_per_ip = models.PositiveIntegerField(_("Limit for each address, emails an hour"), null=True, blank=True)
+    recipients_per_hour_per_ip = models.PositiveIntegerField(
+        _("Limit for each address, emails an hour"), null=True, blank=True
+    )
     may_send_null = models.BooleanField(_("May send with an empty return path"), default=False)
     scram_salt = models.BinaryField(max_length=16)
     scram_iterations = models.PositiveIntegerField(default=4096)
@@ -77,7 +79,9 @@ class Network(models.Model):
 
     organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="networks")
     smtp_user = models.ForeignKey(SmtpUser, on_delete=models.CASCADE, null=True, blank=True, related_name="networks")
-    app_password = models.ForeignKey(AppPassword, on_delete=models.CASCADE, null=True, blank=True, related_name="networks")
+    app_password = models.ForeignKey(
+        AppPassword, on_delete=models.CASCADE, null=True, blank=True, related_name="networks"
+    )
     cidr = CidrField()
     label = models.CharField(_("Label"), max_length=64, blank=True)
     ends_at = models.DateTimeField(_("Ends"), null=True, blank=True)

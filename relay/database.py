@@ -1,0 +1,32 @@
+"""Connections of our own to PostgreSQL, beside Django's: for the asynchronous processes."""
+
+from typing import Any
+
+from django.db import connection
+from psycopg import AsyncConnection
+from psycopg.conninfo import make_conninfo
+
+# A commit that takes longer than this has failed for its client anyway (451 after 60 s).
+TIMEOUTS = "-c statement_timeout=30s -c lock_timeout=20s -c idle_in_transaction_session_timeout=30s"
+
+
+def conninfo(*, application_name: str) -> str:
+    """Django's database as libpq's words; in tests that is the test database."""
+    settings = connection.settings_dict
+    words = {
+        "dbname": settings["NAME"],
+        "user": settings["USER"],
+        "password": settings["PASSWORD"],
+        "host": settings["HOST"],
+        "port": settings["PORT"],
+        **settings["OPTIONS"],
+    }
+    given = {name: value for name, value in words.items() if value not in ("", None)}
+    return make_conninfo(
+        **given, application_name=application_name, connect_timeout=5, options=f"{TIMEOUTS} -c synchronous_commit=on"
+    )
+
+
+async def connect(*, application_name: str) -> AsyncConnection[Any]:
+    """A connection in autocommit. Raises psycopg.OperationalError."""
+    return await AsyncConnection.connect(conninfo(application_name=application_name), autocommit=True)

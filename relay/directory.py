@@ -1,0 +1,208 @@
+"""What smtpd knows of SMTP users: read in one query, kept for 5 s at most.
+
+Shapes  find(username) -> Entry, or Unknown. Both kinds are cached, each in a bounded LRU of its own, so that guessing
+        names cannot push out the entries of those who send.
+Units   seconds on the event loop's clock.
+Errors  DirectoryUnavailable: PostgreSQL is out of reach (454 4.7.0, never 535).
+"""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from ipaddress import ip_network
+from typing import Any
+
+import psycopg
+from django.conf import settings
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from relay.credentials import PasswordState, UserState
+from relay.networks import Range
+
+FRESH_SECONDS = 5.0
+ENTRIES_MAX = 20_000
+UNKNOWN_MAX = 20_000
+
+READ_ENTRY = """
+SELECT smtp_user.id, smtp_user.organization_id, smtp_user.username, customer.state, smtp_user.disabled_at IS NOT NULL,
+       smtp_user.may_send_null, smtp_user.excess,
+       CASE WHEN customer.state = 'pending' THEN 'sandbox' ELSE coalesce(chosen.route, %(default_route)s) END,
+       (SELECT json_agg(json_build_array(password.id, encode(password.digest, 'hex'), password.revoked_at IS NOT NULL,
+                                         extract(epoch FROM password.expires_at), password.kind))
+        FROM relay_apppassword password WHERE password.smtp_user_id = smtp_user.id),
+       (SELECT json_agg(json_build_array(network.smtp_user_id, network.app_password_id, text(network.cidr),
+                                         network.ends_at IS NULL OR network.ends_at > now()))
+        FROM relay_network network WHERE network.organization_id = smtp_user.organization_id
+             AND (network.smtp_user_id IS NULL OR network.smtp_user_id = smtp_user.id)),
+       (SELECT json_agg(sender.pattern) FROM relay_senderaddress sender WHERE sender.smtp_user_id = smtp_user.id),
+       (SELECT json_agg(json_build_array(domain.name, domain.verified_at IS NOT NULL, EXISTS (
+            SELECT FROM relay_sendingdomain other WHERE other.name = domain.name AND other.verified_at IS NOT NULL
+                   AND other.organization_id <> domain.organization_id)))
+        FROM relay_sendingdomain domain WHERE domain.organization_id = smtp_user.organization_id)
+FROM relay_smtpuser smtp_user
+JOIN accounts_organization customer ON customer.id = smtp_user.organization_id
+LEFT JOIN relay_organizationroute chosen ON chosen.organization_id = customer.id
+WHERE smtp_user.username = %(username)s
+"""
+READ_UNKNOWN = """
+SELECT (SELECT id FROM accounts_organization WHERE slug = %(slug)s),
+       EXISTS (SELECT FROM accounts_user WHERE email = %(username)s)
+"""
+
+
+class DirectoryUnavailable(Exception):
+    """The database did not answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class DomainStanding:
+    """A domain that the organization added. held_elsewhere: another organization has it verified."""
+
+    verified: bool
+    held_elsewhere: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An SMTP user with everything that a session asks about it."""
+
+    state: UserState
+    route: str
+    excess: str
+    may_send_null: bool
+    senders: frozenset[str]
+    domains: dict[str, DomainStanding]
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """No SMTP user has the name. is_person: it is the e-mail address of somebody who uses the panel."""
+
+    organization_id: int | None = None
+    is_person: bool = False
+
+
+class Cache:
+    """The newest answers by username, each with the time after which it is asked again."""
+
+    def __init__(self, most: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._most, self._clock = most, clock
+        self._answers: OrderedDict[str, tuple[float, Entry | Unknown]] = OrderedDict()
+
+    def get(self, username: str) -> Entry | Unknown | None:
+        kept = self._answers.get(username)
+        if kept is None or kept[0] <= self._clock():
+            return None
+        self._answers.move_to_end(username)
+        return kept[1]
+
+    def put(self, username: str, answer: Entry | Unknown) -> None:
+        self._answers[username] = (self._clock() + FRESH_SECONDS, answer)
+        self._answers.move_to_end(username)
+        while len(self._answers) > self._most:
+            self._answers.popitem(last=False)
+
+    def clear(self) -> None:
+        self._answers.clear()
+
+    def drop_organization(self, organization_id: int) -> None:
+        concerned = [
+            username
+            for username, (_until, answer) in self._answers.items()
+            if isinstance(answer, Entry) and answer.state.organization_id == organization_id
+        ]
+        for username in concerned:
+            del self._answers[username]
+
+
+class Directory:
+    """One for each smtpd process. Look-ups of the same name at the same time are one query."""
+
+    def __init__(self, pool: AsyncConnectionPool[Any]) -> None:
+        self._pool = pool
+        self._entries, self._unknown = Cache(ENTRIES_MAX), Cache(UNKNOWN_MAX)
+        self._asked: dict[str, asyncio.Future[Entry | Unknown]] = {}
+        self._generation = 0
+
+    async def find(self, username: str) -> Entry | Unknown:
+        """The SMTP user of this name, whatever its case, with or without `@<hostname>`. Raises DirectoryUnavailable."""
+        name = canonical_username(username)
+        if answer := self._entries.get(name) or self._unknown.get(name):
+            return answer
+        if (asked := self._asked.get(name)) is None:
+            asked = self._asked[name] = asyncio.ensure_future(self._read(name))
+            asked.add_done_callback(lambda _done: self._asked.pop(name, None))
+        return await asyncio.shield(asked)
+
+    def forget(self, organization_id: int | None = None) -> None:
+        """Drops what is kept of an organization, or everything; a query under way is not kept either."""
+        self._generation += 1
+        self._unknown.clear()
+        if organization_id is None:
+            self._entries.clear()
+        else:
+            self._entries.drop_organization(organization_id)
+
+    async def _read(self, name: str) -> Entry | Unknown:
+        generation = self._generation
+        try:
+            async with self._pool.connection(timeout=3) as conn:
+                answer = await _query(conn, name)
+        except (psycopg.Error, PoolTimeout, OSError) as error:
+            raise DirectoryUnavailable from error
+        if generation == self._generation:
+            (self._entries if isinstance(answer, Entry) else self._unknown).put(name, answer)
+        return answer
+
+
+def canonical_username(username: str) -> str:
+    name = username.strip().lower()
+    return name.removesuffix(f"@{settings.GATEPOST_HOSTNAME.lower()}")
+
+
+async def _query(conn: psycopg.AsyncConnection[Any], name: str) -> Entry | Unknown:
+    if "\0" in name or len(name) > 320 or not name.isprintable():
+        return Unknown()  # PostgreSQL takes no NUL, and no SMTP user is called that
+    words = {"username": name, "default_route": settings.GATEPOST_DEFAULT_ROUTE}
+    record = await (await conn.execute(READ_ENTRY, words)).fetchone()
+    if record is not None:
+        return _entry(record)
+    record = await (await conn.execute(READ_UNKNOWN, {"username": name, "slug": name.rpartition(".")[2]})).fetchone()
+    assert record is not None
+    return Unknown(organization_id=record[0], is_person=record[1])
+
+
+def _entry(record: tuple[Any, ...]) -> Entry:
+    id, organization_id, username, organization_state, disabled, may_send_null, excess, route = record[:8]
+    passwords, networks, senders, domains = (part or [] for part in record[8:])
+    state = UserState(
+        smtp_user_id=id,
+        organization_id=organization_id,
+        username=username,
+        organization_state=organization_state,
+        disabled=disabled,
+        organization_networks=_list_of(networks, None, None),
+        networks=_list_of(networks, id, None),
+        passwords=tuple(
+            PasswordState(
+                id=password_id,
+                digest=bytes.fromhex(digest),
+                revoked=revoked,
+                expires_at=datetime.fromtimestamp(float(expires), UTC) if expires is not None else None,
+                networks=_list_of(networks, id, password_id),
+                needs_allowlist=kind == "device",
+            )
+            for password_id, digest, revoked, expires, kind in passwords
+        ),
+    )
+    standings = {name: DomainStanding(verified, held_elsewhere) for name, verified, held_elsewhere in domains}
+    return Entry(state, route, excess, may_send_null, frozenset(pattern.casefold() for pattern in senders), standings)
+
+
+def _list_of(networks: list[Any], smtp_user_id: int | None, app_password_id: int | None) -> tuple[Range, ...] | None:
+    """One allowlist: None if it has no rows, and only its live ranges if it has."""
+    rows = [row for row in networks if row[1] == app_password_id and (app_password_id or row[0] == smtp_user_id)]
+    return tuple(ip_network(cidr) for _user, _password, cidr, live in rows if live) if rows else None

@@ -1,0 +1,149 @@
+"""The content of a message at the door: checked, completed, and given its trace.
+
+Shapes  unstuff(raw) -> content; inspect(content) -> Headers; complete(content, headers, ...) -> content as relayed.
+Units   octets; line ends are CRLF throughout.
+Errors  ContentRefused, with the reply that the session sends.
+Source  RFC 5321 4.5.2 (transparency), 4.4 (trace), 6.3 (loops); RFC 5322 3.6 (one From); RFC 6409 8 (Date, Message-ID).
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from email.header import decode_header, make_header
+from email.utils import format_datetime, getaddresses
+from uuid import UUID
+
+from audit.record import printable
+from relay.smtp import replies
+from relay.smtp.replies import Reply
+
+LINE_OCTETS_MAX = 64 * 1024
+RECEIVED_MAX = 50
+HEADER_OCTETS_MAX = 256 * 1024  # more is no header any more, but an attack on whoever parses it
+
+FIELD = re.compile(rb"^([!-9;-~]+)[ \t]*:([^\r]*(?:\r\n[ \t][^\r]*)*)(?:\r\n|\Z)", re.MULTILINE)
+
+
+class ContentRefused(Exception):
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(reply.text)
+        self.reply = reply
+
+
+@dataclass(frozen=True, slots=True)
+class Headers:
+    """What the door reads of a header section."""
+
+    header_from: str
+    message_id: str
+    subject: str
+    has_date: bool
+    has_message_id: bool
+    has_bcc: bool
+
+
+def unstuff(raw: bytes) -> bytes:
+    """Takes the transparency dots out: the first dot of every line that begins with one (RFC 5321 4.5.2)."""
+    if raw.startswith(b"."):
+        raw = raw[1:]
+    return raw.replace(b"\r\n.", b"\r\n")
+
+
+def has_bare_line_ends(content: bytes) -> bool:
+    """A CR or LF that is not half of a CRLF, or a NUL: what lets one message be read as two (smuggling)."""
+    pairs = content.count(b"\r\n")
+    return content.count(b"\r") != pairs or content.count(b"\n") != pairs or b"\0" in content
+
+
+def inspect(content: bytes, *, long_lines: str) -> Headers:
+    """Refuses what may not be relayed, and reads what is needed of the rest."""
+    if has_bare_line_ends(content):
+        raise ContentRefused(replies.BARE_LINE_END)
+    _check_lines(content, LINE_OCTETS_MAX if long_lines == "accept" else 998)
+    fields = _fields(content)
+    if sum(name == b"received" for name, _value in fields) >= RECEIVED_MAX:
+        raise ContentRefused(replies.MAIL_LOOP)
+    values = dict(reversed(fields))  # the first of each name
+    return Headers(
+        header_from=_the_from(fields),
+        message_id=printable(values.get(b"message-id", b"").strip(), 255),
+        subject=printable(_decoded(values.get(b"subject", b"")), 255),
+        has_date=b"date" in values,
+        has_message_id=b"message-id" in values,
+        has_bcc=b"bcc" in values,
+    )
+
+
+def _check_lines(content: bytes, most: int) -> None:
+    if len(content) > most and max(map(len, content.split(b"\r\n"))) > most:
+        raise ContentRefused(replies.LONG_LINE.filled(most=most))
+
+
+def header_end(content: bytes) -> int:
+    """Where the header section ends: behind the CRLF of its last field."""
+    if content.startswith(b"\r\n"):
+        return 0
+    end = content.find(b"\r\n\r\n")
+    return len(content) if end < 0 else end + 2
+
+
+def _fields(content: bytes) -> list[tuple[bytes, bytes]]:
+    """(name in lower case, raw value) of each field, in order."""
+    end = header_end(content)
+    if end > HEADER_OCTETS_MAX:
+        raise ContentRefused(replies.BAD_HEADER.filled(why=f"The header has more than {HEADER_OCTETS_MAX} octets"))
+    return [(match[1].lower(), match[2]) for match in FIELD.finditer(content, 0, end)]
+
+
+def _the_from(fields: list[tuple[bytes, bytes]]) -> str:
+    """The address of the one From header (RFC 5322 3.6.2); more than one lets a reader see another than was checked."""
+    found = [value for name, value in fields if name == b"from"]
+    if len(found) != 1:
+        raise ContentRefused(replies.ONE_FROM)
+    text = found[0].decode("utf-8", "replace").replace("\r\n", "")
+    addresses = [address for _name, address in getaddresses([text], strict=True) if address]
+    if len(addresses) != 1 or "@" not in addresses[0]:
+        raise ContentRefused(replies.ONE_FROM)
+    return addresses[0]
+
+
+def _decoded(value: bytes) -> str:
+    text = value.decode("utf-8", "replace").replace("\r\n", "").strip()
+    if "=?" not in text:
+        return text
+    try:
+        return str(make_header(decode_header(text)))
+    except Exception:  # a made-up charset or broken base64: shown as it came
+        return text
+
+
+def without_bcc(content: bytes) -> bytes:
+    """RFC 5322 3.6.3: blind copies stay blind."""
+    end = header_end(content)
+    header = FIELD.sub(lambda field: b"" if field[1].lower() == b"bcc" else field[0], content[:end])
+    return header + content[end:]
+
+
+def complete(content: bytes, headers: Headers, *, received: bytes, id: UUID, hostname: str, now: datetime) -> bytes:
+    """The content as it will be relayed: trace in front, Date and Message-ID if missing, Bcc gone (RFC 6409 8)."""
+    added = received
+    if not headers.has_date:
+        added += b"Date: " + format_datetime(now).encode() + b"\r\n"
+    if not headers.has_message_id:
+        added += f"Message-ID: <{id}@{hostname}>\r\n".encode()
+    if headers.has_bcc:
+        content = without_bcc(content)
+    return added + content
+
+
+def received_header(
+    *, client_name: str, client_ip: str, hostname: str, reference: str, tls: str, utf8: bool, now: datetime
+) -> bytes:
+    """The trace (RFC 5321 4.4, RFC 3848). The username stays inside: it would tell the world half of a credential."""
+    literal = f"IPv6:{client_ip}" if ":" in client_ip else client_ip
+    protocol = "UTF8SMTPSA" if utf8 else "ESMTPSA"
+    lines = (
+        f"Received: from {client_name} ([{literal}])\r\n\tby {hostname} (Gatepost) with {protocol} id {reference}\r\n"
+        f"\t({tls});\r\n\t{format_datetime(now)}\r\n"
+    )
+    return lines.encode("ascii", "replace")

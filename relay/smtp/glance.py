@@ -1,0 +1,115 @@
+"""The early look at limits: re-read without a lock, so that MAIL and RCPT can say no before the content travels.
+
+Shapes  obstacle(identity, ip, count) -> OverLimit if there is plainly no room for count recipients, else None.
+Units   seconds on the event loop's clock.
+Errors  None: if PostgreSQL does not answer there is no early word. The transaction has the last one.
+"""
+
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import psycopg
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from relay.limits import Key, OverLimit, keys_and_limits
+from relay.submission import Submission
+from relay.windows import Window
+
+REREAD_SECONDS = 0.25  # when the last look said no, or nearly
+TRUST_SECONDS = 5.0  # when it said that there is plenty
+PLENTY = 0.2  # of the limit
+SEEN_MAX = 50_000
+
+READ = """
+    SELECT plan.recipients_per_hour, smtp_user.recipients_per_hour, smtp_user.recipients_per_hour_per_ip,
+           extract(epoch FROM clock_timestamp())::float8,
+           ARRAY(SELECT json_build_array(scope, owner_id, host(ip), minute, buckets) FROM relay_limitwindow
+                 WHERE scope = 1 AND owner_id = smtp_user.organization_id
+                    OR scope = 2 AND owner_id = smtp_user.id
+                    OR scope = 3 AND owner_id = smtp_user.id AND ip = %(ip)s::inet)
+    FROM relay_smtpuser smtp_user
+    JOIN accounts_subscription bought ON bought.organization_id = smtp_user.organization_id
+    JOIN accounts_plan plan ON plan.id = bought.plan_id
+    WHERE smtp_user.id = %(smtp_user_id)s
+"""
+
+
+class Sender(Protocol):
+    @property
+    def smtp_user_id(self) -> int: ...
+    @property
+    def organization_id(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The tightest limits as last read. at: loop time of the look."""
+
+    at: float
+    windows: tuple[tuple[Key, int, Window], ...]
+    now: float
+
+    def obstacle(self, count: int) -> OverLimit | None:
+        for key, limit, window in self.windows:
+            if window.used + count > limit:
+                seconds = window.seconds_until(count, limit=limit, now=self.now)
+                return OverLimit(key.scope, limit, window.used, seconds)
+        return None
+
+    def fresh_for(self, count: int, now: float) -> bool:
+        age = now - self.at
+        plenty = all(window.used + count <= limit * (1 - PLENTY) for _key, limit, window in self.windows)
+        return age < (TRUST_SECONDS if plenty else REREAD_SECONDS)
+
+
+class Glance:
+    """One for each smtpd process."""
+
+    def __init__(self, pool: AsyncConnectionPool[Any]) -> None:
+        self._pool = pool
+        self._seen: OrderedDict[tuple[int, str], Seen] = OrderedDict()
+
+    async def obstacle(self, sender: Sender, ip: str, count: int) -> OverLimit | None:
+        key = (sender.smtp_user_id, ip)
+        seen = self._seen.get(key)
+        if seen is None or not seen.fresh_for(count, time.monotonic()):
+            seen = await self._look(sender, ip)
+            if seen is None:
+                return None
+            self._seen[key] = seen
+            self._seen.move_to_end(key)
+            while len(self._seen) > SEEN_MAX:
+                self._seen.popitem(last=False)
+        return seen.obstacle(count)
+
+    def learn(self, submission: Submission, over: OverLimit) -> None:
+        """The transaction said no: the next MAIL looks again."""
+        self._seen.pop((submission.smtp_user_id, submission.client_ip), None)
+
+    async def _look(self, sender: Sender, ip: str) -> Seen | None:
+        try:
+            async with self._pool.connection(timeout=1) as conn:
+                found = await conn.execute(READ, {"ip": ip, "smtp_user_id": sender.smtp_user_id})
+                record = await found.fetchone()
+        except (psycopg.Error, PoolTimeout, OSError):
+            return None
+        if record is None:
+            return None
+        plan_limit, user_limit, ip_limit, now, rows = record
+        kept = {
+            Key(scope, owner, address): Window(minute, list(buckets)) for scope, owner, address, minute, buckets in rows
+        }
+        limits = keys_and_limits(
+            sender.organization_id,
+            plan_limit,
+            smtp_user_id=sender.smtp_user_id,
+            smtp_user_limit=user_limit,
+            ip=ip,
+            ip_limit=ip_limit,
+        )
+        windows = tuple((key, limit, kept.get(key) or Window(int(now // 60))) for key, limit in limits)
+        for _key, _limit, window in windows:
+            window.advance(int(now // 60))
+        return Seen(time.monotonic(), windows, now)

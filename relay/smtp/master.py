@@ -1,0 +1,153 @@
+"""Several smtpd processes on the same ports: forked before anything is opened, restarted when one dies.
+
+Shapes  serve(processes) blocks until SIGTERM or SIGINT. On Linux each process has sockets of its own (SO_REUSEPORT,
+        the kernel balances); elsewhere all accept on inherited ones.
+Errors  PortBusy, which names the port and its variable.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from types import FrameType
+
+from django.conf import settings
+from django.db import connections
+
+from relay.certificate import ensure_certificate
+from relay.logs import get_logger
+from relay.smtp.server import Door, Server
+
+log = get_logger(__name__)
+
+RESTART_SECONDS = 1.0
+STOP_SECONDS = 32.0
+BALANCED = sys.platform == "linux"
+
+
+class PortBusy(Exception):
+    """Something else listens there."""
+
+
+def process_count(text: str) -> int:
+    """ "auto" is one for each core that this process may use."""
+    if text != "auto":
+        return max(1, int(text))
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def open_doors() -> list[Door]:
+    """The two ports of the settings, bound. Raises PortBusy."""
+    wanted = (
+        ("GATEPOST_SMTP_PORT", settings.GATEPOST_SMTP_PORT, False),
+        ("GATEPOST_SMTPS_PORT", settings.GATEPOST_SMTPS_PORT, True),
+    )
+    return [Door(_bind(name, port), implicit) for name, port, implicit in wanted]
+
+
+def _bind(name: str, port: int) -> socket.socket:
+    host = settings.GATEPOST_BIND
+    family, kind, protocol, _canonical, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    listener = socket.socket(family, kind, protocol)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if BALANCED:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        raise PortBusy(f"{host}:{port} cannot be used ({error.strerror}). Set {name} to another port.") from error
+    listener.setblocking(False)
+    return listener
+
+
+def serve(processes: int) -> None:
+    ensure_certificate(settings.GATEPOST_STATE_DIR, settings.GATEPOST_HOSTNAME)
+    doors = open_doors()
+    if processes == 1:
+        asyncio.run(_serve_one(doors))
+        return
+    Master(processes, doors).run()
+
+
+async def _serve_one(doors: Sequence[Door], *, parent: int | None = None) -> None:
+    server = Server(doors)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        server.loop.add_signal_handler(number, server.stop)
+    watch = asyncio.create_task(_end_with(parent, server)) if parent else None
+    await server.run()
+    if watch:
+        watch.cancel()
+
+
+async def _end_with(parent: int, server: Server) -> None:
+    """A master that was killed leaves nobody behind who would hold its ports."""
+    while os.getppid() == parent:  # noqa: ASYNC110  # the kernel has no event for it
+        await asyncio.sleep(1)
+    server.stop()
+
+
+class Master:
+    """Keeps the number of processes. It opens no connection and runs no loop, so that a fork copies nothing alive."""
+
+    def __init__(self, processes: int, doors: Sequence[Door]) -> None:
+        self._processes, self._doors = processes, doors
+        self._children: dict[int, float] = {}
+        self._stopping = False
+
+    def run(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        connections.close_all()
+        while not self._stopping:
+            while len(self._children) < self._processes and not self._stopping:
+                self._fork()
+            self._reap()
+        self._end()
+
+    def _stop(self, _number: int, _frame: FrameType | None) -> None:
+        self._stopping = True
+
+    def _fork(self) -> None:
+        parent = os.getpid()
+        if (pid := os.fork()) == 0:
+            status = 1
+            try:
+                for number in (signal.SIGTERM, signal.SIGINT):
+                    signal.signal(number, signal.SIG_DFL)
+                asyncio.run(_serve_one(open_doors() if BALANCED else self._doors, parent=parent))
+                status = 0
+            finally:
+                os._exit(status)
+        self._children[pid] = time.monotonic()
+
+    def _reap(self) -> None:
+        """Waits for a child to die or for a signal; one that died young is restarted a moment later."""
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if not pid:
+            time.sleep(0.1)
+            return
+        born = self._children.pop(pid, 0.0)
+        if not self._stopping:
+            log.warning("smtpd.died", pid=pid, status=os.waitstatus_to_exitcode(status))
+            if time.monotonic() - born < RESTART_SECONDS:
+                time.sleep(RESTART_SECONDS)
+
+    def _end(self) -> None:
+        until = time.monotonic() + STOP_SECONDS
+        self._signal(signal.SIGTERM)
+        while self._children and time.monotonic() < until:
+            with contextlib.suppress(ChildProcessError):
+                pid, _status = os.waitpid(-1, os.WNOHANG)
+                self._children.pop(pid, None)
+            time.sleep(0.05)
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: int) -> None:
+        for pid in self._children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)

@@ -1,0 +1,114 @@
+"""What a session knows, and how it refuses: the ground on which the verbs stand."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from audit.record import new_reference
+from relay.directory import Entry
+from relay.logs import get_logger
+from relay.smtp import replies
+from relay.smtp.protocol import Connection
+from relay.smtp.replies import Reply
+from relay.submission import Envelope
+
+log = get_logger(__name__)
+
+RECORDED_REFUSALS_MAX = 20  # of one session: beyond it the log line must do
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who signed in, and by which app password."""
+
+    entry: Entry
+    app_password_id: int
+    mechanism: str
+
+    @property
+    def smtp_user_id(self) -> int:
+        return self.entry.state.smtp_user_id
+
+    @property
+    def organization_id(self) -> int:
+        return self.entry.state.organization_id
+
+
+@dataclass(slots=True)
+class Transaction:
+    """An open mail transaction: MAIL was taken."""
+
+    reverse_path: str
+    smtputf8: bool = False
+    body_8bit: bool = False
+    dsn_ret: str = ""
+    dsn_envid: str = ""
+    recipients: list[Envelope] = field(default_factory=list)
+    chunks: list[bytes] | None = None  # BDAT has begun
+    octets: int = 0
+
+
+class SessionState(Connection):
+    """Fields of a session and the replies that need them."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.identity: Identity | None = None
+        self.transaction: Transaction | None = None
+        self.auth_failures = 0
+        self.errors = 0
+        self.refusals = 0
+        self.ended = False
+
+    def reset(self) -> None:
+        """RSET, EHLO, the end of a message (RFC 5321 4.1.1.5): the transaction goes, the identity stays."""
+        self.transaction = None
+
+    def refuse(self, reply: Reply, *, about: str = "") -> str:
+        """Replies with a new reference, logs it, and records it if somebody is signed in. Returns the reference."""
+        reference = new_reference()
+        self.send(reply.line(reference))
+        log.info(
+            "smtp.refused",
+            reference=reference,
+            ip=self.ip,
+            port=self.port,
+            code=reply.code,
+            enhanced=reply.enhanced,
+            text=reply.text,
+            username=self.identity.entry.state.username if self.identity else None,
+            client=self.session.host_name,
+        )
+        self.server.count_refusal(reply)
+        if self.identity and self.refusals < RECORDED_REFUSALS_MAX:
+            self.refusals += 1
+            self.server.recorder.refusal(self, reply, reference, about=about)
+        return reference
+
+    def finish(self) -> None:
+        """Ends the session after what was replied."""
+        self.close_after_replies()
+
+    def close_after_replies(self) -> None:
+        if self._replies and self.transport is not None:
+            self.transport.write(b"".join(self._replies))
+            self._replies.clear()
+        self.close()
+
+    def may_send(self) -> bool:
+        """EHLO and AUTH are done; otherwise says what is missing."""
+        if not self.session.host_name:
+            self.refuse(replies.SEND_EHLO)
+        elif self.identity is None:
+            self.refuse(replies.AUTH_REQUIRED)
+        else:
+            return True
+        return False
+
+    @property
+    def tls_version(self) -> str:
+        return (self.tls.version() or "") if self.tls else ""
+
+    @property
+    def tls_cipher(self) -> str:
+        cipher = self.tls.cipher() if self.tls else None
+        return cipher[0] if cipher else ""

@@ -1,0 +1,119 @@
+"""Submission: what a session hands to the core, and what comes back.
+
+Shapes  authenticate(Credentials) -> Authentication; submit(Submission) -> Accepted, OverLimit, Ended or Unavailable.
+Errors  None are raised: the session turns each outcome into its reply.
+Source  RFC 6409 (submission), RFC 4954 (AUTH); docs/flow.md.
+"""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Protocol
+from uuid import UUID
+
+from audit.models import Reason
+from relay import credentials
+from relay.directory import Directory, DirectoryUnavailable, Entry, Unknown
+from relay.limits import OverLimit
+from relay.networks import Address
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """One recipient as RCPT gave it; the DSN words are kept as they came (RFC 3461)."""
+
+    address: str
+    notify: str = ""
+    orcpt: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A complete message, its envelope, and the trace of who sent it. `content` is as it will be relayed."""
+
+    id: UUID
+    reference: str
+    organization_id: int
+    smtp_user_id: int
+    app_password_id: int
+    reverse_path: str
+    recipients: tuple[Envelope, ...]
+    content: bytes = field(repr=False)
+    route: str
+    header_from: str = ""
+    header_message_id: str = ""
+    subject: str = ""
+    smtputf8: bool = False
+    body_8bit: bool = False
+    dsn_ret: str = ""
+    dsn_envid: str = ""
+    received_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    client_ip: str = ""
+    client_name: str = ""
+    tls_version: str = ""
+    tls_cipher: str = ""
+    mechanism: str = ""
+    port: int = 0
+    worker: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """Committed: message, recipients and every debit. held: waits for room in the limit's window."""
+
+    held: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The app password, SMTP user or organization ended before the commit."""
+
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Unavailable:
+    """Not accepted, and not the client's fault."""
+
+    why: str
+
+
+Outcome = Accepted | OverLimit | Ended | Unavailable
+
+
+class Writes(Protocol):
+    async def write(self, submission: Submission) -> Outcome: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Authentication:
+    """The verdict on one attempt, with what the audit row needs. entry is set only if it was accepted."""
+
+    reason: Reason
+    entry: Entry | None = None
+    organization_id: int | None = None
+    smtp_user_id: int | None = None
+    app_password_id: int | None = None
+
+
+async def authenticate(directory: Directory, *, username: str, secret: str, ip: Address) -> Authentication:
+    """Looks the SMTP user up (cached for 5 s) and judges the secret. The reason is true, and for the audit alone."""
+    try:
+        found = await directory.find(username)
+    except DirectoryUnavailable:
+        return Authentication(Reason.UNAVAILABLE)
+    if isinstance(found, Unknown):
+        reason = Reason.PANEL_PASSWORD if found.is_person else Reason.UNKNOWN_USER
+        return Authentication(reason, organization_id=found.organization_id)
+    verdict = credentials.verify(found.state, secret, ip=ip, now=datetime.now(UTC))
+    return Authentication(
+        verdict.reason,
+        entry=found if verdict.accepted else None,
+        organization_id=found.state.organization_id,
+        smtp_user_id=found.state.smtp_user_id,
+        app_password_id=verdict.app_password_id,
+    )
+
+
+async def submit(writer: Writes, submission: Submission) -> Outcome:
+    """Hands a message to the writer; Accepted means that it is committed."""
+    return await writer.write(submission)
