@@ -111,7 +111,7 @@ def mark_recent(request: HttpRequest) -> None:
 
 def actor_of(request: HttpRequest) -> Actor:
     assert isinstance(request.user.pk, int)
-    return Actor(name=request.user.email, id=request.user.pk)  # type: ignore[union-attr]  # signed in, as asserted
+    return Actor(name=request.user.email, id=request.user.pk)
 
 
 def send_to(request: HttpRequest, view_name: str) -> HttpResponse:
@@ -120,7 +120,7 @@ def send_to(request: HttpRequest, view_name: str) -> HttpResponse:
         back = request.get_full_path()
     else:
         back = _page_of(request)
-    url = f"{reverse(view_name)}?{urlencode({'next': back})}" if back else reverse(view_name)
+    url = f"{reverse(view_name)}?{urlencode({'next': back}, safe='/')}" if back else reverse(view_name)
     if _is_htmx(request):
         response = HttpResponse()
         response["HX-Redirect"] = url

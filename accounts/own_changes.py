@@ -1,7 +1,7 @@
 """Changes to a person's own account, told to each organization that the person belongs to.
 
-Shapes  One ChangeEvent in the chain of every organization, in the installation's (0) if there is none: an owner sees when
-        a member's second factor goes, and nobody's change is lost.
+Shapes  One ChangeEvent in the chain of every organization, in the installation's (0) if there is none: an owner sees
+        when a member's second factor goes, and nobody's change is lost.
         Chains are taken by ascending id, so that two such changes cannot wait for each other.
 """
 
