@@ -31,7 +31,7 @@ _TEXT_MAX = 2000
 _PROBLEMS_MAX = 20
 
 
-class NotInTransaction(RuntimeError):  # noqa: N818  # a fact about the caller, read in a traceback
+class NotInTransaction(RuntimeError):  # a fact about the caller, read in a traceback
     """record_change() outside the transaction of the change it records."""
 
 

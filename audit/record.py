@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from operator import attrgetter
 from typing import Any, Final
 from uuid import UUID, uuid4
@@ -59,7 +59,7 @@ class AuthAttempt:
 
 def new_reference() -> str:
     """What a refused client is told, and what finds the row: ten characters of Crockford base32."""
-    return "".join(secrets.choice(CROCKFORD) for _ in range(REFERENCE_LENGTH))
+    return "".join(CROCKFORD[octet % 32] for octet in secrets.token_bytes(REFERENCE_LENGTH))  # 256 is 8 x 32: no bias
 
 
 def redacted(text: str) -> str:
@@ -93,8 +93,13 @@ def plain_ip(ip: str) -> IPv4Address | IPv6Address:
 
 def network_around(ip: str) -> str:
     """The neighbourhood that is reviewed together: /24 of IPv4, /64 of IPv6."""
-    address = plain_ip(ip)
-    return str(ip_network((address, 24 if address.version == 4 else 64), strict=False))
+    return _network_around(plain_ip(ip))
+
+
+def _network_around(address: IPv4Address | IPv6Address) -> str:
+    if address.version == 4:
+        return f"{IPv4Address(int(address) >> 8 << 8)}/24"
+    return f"{IPv6Address(int(address) >> 64 << 64)}/64"
 
 
 def attempt(
@@ -119,7 +124,7 @@ def attempt(
     samples: Iterable[str | bytes] = (),
 ) -> AuthAttempt:
     """An attempt whose every value PostgreSQL will take. `result` and `reason` are ours, so a wrong one raises here."""
-    at = at or timezone.now()
+    at, address = at or timezone.now(), plain_ip(ip)
     return AuthAttempt(
         at=at,
         reference=reference or new_reference(),
@@ -127,11 +132,11 @@ def attempt(
         smtp_user_id=smtp_user_id,
         app_password_id=app_password_id,
         username_given=printable(username_given, 255),
-        mechanism=printable(mechanism, 32),
+        mechanism=printable(mechanism, 32).upper()[:32],  # the case means nothing: RFC 4422 3.1
         result=Result(result).value,
         reason=Reason(reason).value,
-        ip=str(plain_ip(ip)),
-        network=network_around(ip),
+        ip=str(address),
+        network=_network_around(address),
         tls_version=printable(tls_version, 16),
         tls_cipher=printable(tls_cipher, 64),
         client_name=printable(client_name, 255),

@@ -24,7 +24,7 @@ FACETS: Final = ("result", "reason", "ip", "network", "username_given", "mechani
 _TOP: Final = 20
 
 
-class RangeTooLong(ValueError):  # noqa: N818  # reads as what is wrong
+class RangeTooLong(ValueError):  # reads as what is wrong
     """The stretch of time is longer than RANGE_MAX."""
 
 

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from audit.partitions import make_partitions
 from audit.queries import (
+    NONE,
     AuthFilters,
     Cursor,
     accepted_addresses,
@@ -44,7 +45,10 @@ HOUR = timedelta(hours=1)
         ({"username": "Other.Alice"}, {"username_given": "other.alice"}),
         ({"username": "a\x00b"}, {"username_given": "a\x00b"}),
         ({"mechanism": "login"}, {"mechanism": "LOGIN"}),
+        ({"mechanism": "Login"}, {"mechanism": "login"}),
+        ({"mechanism": NONE}, {"mechanism": ""}),
         ({"tls": "TLSv1.2"}, {"tls_version": "TLSv1.2"}),
+        ({"tls": NONE}, {"tls_version": ""}),
         ({"smtp_user_id": 12}, {"smtp_user_id": 12}),
         ({"app_password_id": 99}, {"app_password_id": 99}),
         ({"reference": " k7q2mx9ta4 "}, {"reference": "K7Q2MX9TA4"}),

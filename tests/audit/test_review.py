@@ -57,6 +57,12 @@ def test_facets_follow_the_filters(morning: None) -> None:
     assert facets(since=NOON, until=LATER, filters=AuthFilters(username="%s' OR '1'='1"))["ip"] == []
 
 
+def test_facets_of_one_customer(morning: None) -> None:
+    """Narrowed to bob's organization, alice's attempts do not count."""
+    found = facets(2, since=NOON, until=LATER)
+    assert [(each.value, each.count) for each in found["reason"]] == [("unknown_user", 40)]
+
+
 def test_facets_of_more_than_a_month_are_refused() -> None:
     """No click reads the whole log."""
     with pytest.raises(RangeTooLong):
