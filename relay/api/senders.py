@@ -1,0 +1,76 @@
+"""Domains of the organization, and the senders that an SMTP user may write into From."""
+
+from datetime import datetime
+from typing import Any
+
+from django.shortcuts import get_object_or_404
+from ninja import Field, Router, Status
+
+from relay import domains
+from relay.api.keys import ApiRequest, Scope, actor_of, needs
+from relay.api.shapes import Body, Listed, Schema, Text
+from relay.api.smtp_users import own_smtp_user
+from relay.models import SenderAddress, SendingDomain
+
+router = Router(tags=["Domains and senders"])
+
+
+class DomainOut(Schema):
+    id: int
+    name: str
+    verified_at: datetime | None = Field(description="Mail of a domain that is not verified goes to the sandbox only.")
+    created_at: datetime
+
+
+class DomainNew(Body):
+    name: Text = Field(max_length=253)
+
+
+class SenderOut(Schema):
+    id: int
+    smtp_user_id: int
+    pattern: str
+    created_at: datetime
+
+
+class SenderNew(Body):
+    pattern: Text = Field(max_length=320, description="An address, or @example.com for all of exactly that domain.")
+
+
+@router.get("/domains", response=Listed[DomainOut], summary="List domains", **needs(Scope.SMTP_USERS_READ))
+def list_domains(request: ApiRequest) -> Any:
+    return {"items": list(SendingDomain.objects.filter(organization=request.auth.organization).order_by("name"))}
+
+
+@router.post("/domains", response={201: DomainOut}, summary="Add a domain", **needs(Scope.SMTP_USERS_WRITE))
+def add_domain(request: ApiRequest, data: DomainNew) -> Any:
+    return Status(201, domains.add_domain(request.auth.organization, name=data.name, actor=actor_of(request)))
+
+
+@router.get(
+    "/smtp-users/{int:id}/senders",
+    response=Listed[SenderOut],
+    summary="List what an SMTP user may send as",
+    **needs(Scope.SMTP_USERS_READ),
+)
+def list_senders(request: ApiRequest, id: int) -> Any:
+    return {"items": list(own_smtp_user(request, id).senders.order_by("pattern"))}
+
+
+@router.post(
+    "/smtp-users/{int:id}/senders",
+    response={201: SenderOut},
+    summary="Let it send as an address or domain",
+    **needs(Scope.SMTP_USERS_WRITE),
+)
+def add_sender(request: ApiRequest, id: int, data: SenderNew) -> Any:
+    """Of a domain that the organization has added."""
+    return Status(201, domains.add_sender(own_smtp_user(request, id), pattern=data.pattern, actor=actor_of(request)))
+
+
+@router.delete("/senders/{int:id}", response={204: None}, summary="Take a sender away", **needs(Scope.SMTP_USERS_WRITE))
+def remove_sender(request: ApiRequest, id: int) -> Any:
+    mine = SenderAddress.objects.select_related("smtp_user")
+    row = get_object_or_404(mine, smtp_user__organization=request.auth.organization, pk=id)
+    domains.remove_sender(row, actor=actor_of(request))
+    return Status(204, None)
