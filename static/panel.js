@@ -56,24 +56,49 @@
 
   document.addEventListener("DOMContentLoaded", function () {
     revealScripted(document);
+    /* On a phone the navigation is one line that scrolls: bring the present page into it. */
+    var current = document.querySelector(".gp-nav [aria-current]");
+    if (current) current.closest(".gp-nav").scrollLeft = current.offsetLeft - 16;
     document.querySelectorAll("[data-chart]").forEach(draw);
   });
   document.addEventListener("htmx:load", function (event) { revealScripted(event.target); });
 
-  /* <figure data-chart data-x="[…]" data-y="[…]" data-limit="…" data-label="…">: accepted by hour, in seconds since 1970. */
+  /* The live list waits while its page is hidden, or while somebody reads a row by keyboard or selects its text. */
+  document.addEventListener("htmx:beforeRequest", function (event) {
+    if (!event.target.matches("[data-live]")) return;
+    var selection = document.getSelection();
+    var isRead = event.target.contains(document.activeElement) || (!selection.isCollapsed && event.target.contains(selection.anchorNode));
+    if (document.hidden || isRead) event.preventDefault();
+  });
+
+  /* <figure data-chart data-x="[…]" data-y="[…]" data-label="…">: a bar for each hour; x in seconds since 1970. */
   function draw(figure) {
     if (!window.uPlot) return;
-    var look = getComputedStyle(figure);
-    var ink = look.color;
-    var tint = getComputedStyle(figure.querySelector(".gp-ink") || figure).color;
+    var uPlot = window.uPlot;
+    var ink = getComputedStyle(figure).color;
+    var tint = getComputedStyle(figure).caretColor;
     var grid = { stroke: "rgba(128,140,155,.25)", width: 1 };
-    var options = {
-      width: figure.clientWidth, height: 180, legend: { show: false }, cursor: { y: false, drag: { x: false, y: false } },
-      scales: { y: { range: function (_u, _min, max) { return [0, Math.max(max * 1.1, 5)]; } } },
-      axes: [{ stroke: ink, grid: grid, ticks: grid }, { stroke: ink, grid: grid, ticks: grid, size: 56 }],
-      series: [{}, { label: figure.dataset.label, stroke: tint, fill: tint, width: 0, points: { show: false }, paths: window.uPlot.paths.bars({ size: [0.8, 40] }) }]
-    };
-    var plot = new window.uPlot(options, [JSON.parse(figure.dataset.x), JSON.parse(figure.dataset.y)], figure);
-    window.addEventListener("resize", function () { plot.setSize({ width: figure.clientWidth, height: 180 }); });
+    function two(number) { return String(number).padStart(2, "0"); }
+    function hours(_plot, splits) {
+      return splits.map(function (seconds) {
+        var at = new Date(seconds * 1000);
+        return at.getUTCHours() ? two(at.getUTCHours()) + ":" + two(at.getUTCMinutes()) : two(at.getUTCMonth() + 1) + "-" + two(at.getUTCDate());
+      });
+    }
+    var plot = new uPlot({
+      width: figure.clientWidth, height: 190, padding: [8, 8, 0, 0],
+      legend: { show: false }, cursor: { show: false },
+      tzDate: function (seconds) { return uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"); },
+      scales: {
+        x: { range: function (_plot, min, max) { return [min - 1800, max + 1800]; } },
+        y: { range: function (_plot, _min, max) { return [0, Math.max(max * 1.1, 5)]; } }
+      },
+      axes: [
+        { stroke: ink, grid: { show: false }, ticks: grid, values: hours, space: 56, size: 30 },
+        { stroke: ink, grid: grid, ticks: { show: false }, size: 52, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 50000, 100000] }
+      ],
+      series: [{}, { label: figure.dataset.label, stroke: tint, fill: tint, width: 0, points: { show: false }, paths: uPlot.paths.bars({ size: [0.75, 28] }) }]
+    }, [JSON.parse(figure.dataset.x), JSON.parse(figure.dataset.y)], figure);
+    window.addEventListener("resize", function () { plot.setSize({ width: figure.clientWidth, height: 190 }); });
   }
 })();
