@@ -12,7 +12,7 @@ from typing import Any
 from django import forms
 from django.contrib import messages
 from django.core.exceptions import ValidationError
-from django.http import HttpResponse
+from django.http import HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods
@@ -53,6 +53,11 @@ def _ask(request: UserRequest, organization: Organization, change: Change, form:
     return render(request, "ops/change.html", {"customer": organization, "change": change, "form": form})
 
 
+def _sent(request: UserRequest) -> QueryDict | None:
+    """An empty form that was sent is sent all the same."""
+    return request.POST if request.method == "POST" else None
+
+
 def _customer(pk: int) -> Organization:
     return get_object_or_404(customers().select_related("subscription__plan"), pk=pk)
 
@@ -72,7 +77,7 @@ def suspend(request: UserRequest, pk: int) -> HttpResponse:
         act=lambda values: organizations.suspend(customer, reason=values["reason"], actor=actor_of(request)),
         is_danger=True,
     )
-    return _ask(request, customer, change, SuspendForm(request.POST or None))
+    return _ask(request, customer, change, SuspendForm(_sent(request)))
 
 
 @form_page
@@ -86,7 +91,7 @@ def activate(request: UserRequest, pk: int) -> HttpResponse:
         done=_("%(customer)s is active.") % {"customer": customer.name},
         act=lambda values: organizations.activate(customer, actor=actor_of(request)),
     )
-    return _ask(request, customer, change, SureForm(request.POST or None))
+    return _ask(request, customer, change, SureForm(_sent(request)))
 
 
 @form_page
@@ -102,7 +107,7 @@ def plan(request: UserRequest, pk: int) -> HttpResponse:
         done=_("The plan of %(customer)s is changed.") % {"customer": customer.name},
         act=lambda values: change_plan(customer, plan=values["plan"], actor=actor_of(request)),
     )
-    return _ask(request, customer, change, PlanForm(request.POST or None, initial={"plan": before}))
+    return _ask(request, customer, change, PlanForm(_sent(request), initial={"plan": before}))
 
 
 @form_page
@@ -121,7 +126,7 @@ def domain_verify(request: UserRequest, pk: int, domain_pk: int) -> HttpResponse
         done=_("%(domain)s is verified.") % {"domain": domain.name},
         act=lambda values: mark_verified(domain, actor=actor_of(request), verified_by=request.user),
     )
-    return _ask(request, customer, change, SureForm(request.POST or None))
+    return _ask(request, customer, change, SureForm(_sent(request)))
 
 
 @form_page
@@ -138,4 +143,4 @@ def domain_withdraw(request: UserRequest, pk: int, domain_pk: int) -> HttpRespon
         act=lambda values: withdraw_verification(domain, actor=actor_of(request)),
         is_danger=True,
     )
-    return _ask(request, customer, change, SureForm(request.POST or None))
+    return _ask(request, customer, change, SureForm(_sent(request)))

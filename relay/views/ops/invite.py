@@ -18,7 +18,7 @@ from relay.views.ops.forms import InviteForm
 @require_http_methods(["GET", "HEAD", "POST"])
 @operator_action
 def invite(request: UserRequest) -> HttpResponse:
-    form = InviteForm(request.POST or None)
+    form = InviteForm(request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
         email = form.cleaned_data["email"]
         try:

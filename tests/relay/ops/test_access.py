@@ -1,0 +1,115 @@
+"""Who may open the operator's pages: every URL of relay.ops_urls."""
+
+from collections.abc import Callable
+from uuid import uuid4
+
+import pytest
+from django.test import Client
+from django.urls import URLPattern, reverse
+
+from accounts.models import Organization, User
+from relay.models import SendingDomain
+from relay.ops_urls import urlpatterns
+from tests.relay.ops.builders import make_event, make_message, make_recipient
+
+NAMES = [pattern.name or "" for pattern in urlpatterns if isinstance(pattern, URLPattern)]
+ACTIONS = ["ops_activate", "ops_suspend", "ops_plan", "ops_domain_verify", "ops_domain_withdraw", "ops_invite"]
+
+
+@pytest.fixture
+def address(alice_org: Organization) -> Callable[[str], str]:
+    """The address of each page, of things that exist."""
+    domain = SendingDomain.objects.create(organization=alice_org, name="alice.example")
+    message = make_message(alice_org)
+    make_recipient(message)
+    event = make_event(organization_id=alice_org.pk)
+
+    def of(name: str) -> str:
+        customer = {"pk": alice_org.pk}
+        arguments = {
+            "ops_customer": customer,
+            "ops_activate": customer,
+            "ops_suspend": customer,
+            "ops_plan": customer,
+            "ops_domain_verify": {**customer, "domain_pk": domain.pk},
+            "ops_domain_withdraw": {**customer, "domain_pk": domain.pk},
+            "ops_reference_page": {"text": event.reference},
+            "ops_message": {"pk": message.pk},
+        }
+        query = {"ops_username": "?name=guess.nobody", "ops_ip": "?ip=203.0.113.9"}.get(name, "")
+        return reverse(f"relay:{name}", kwargs=arguments.get(name)) + query
+
+    return of
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_operator_sees_every_page(name: str, address: Callable[[str], str], operator: Client) -> None:
+    """Each operator page answers 200 to an operator past the second factor."""
+    assert operator.get(address(name)).status_code == 200
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+@pytest.mark.parametrize("name", NAMES)
+def test_customer_learns_nothing(
+    name: str, method: str, address: Callable[[str], str], alice: User, client_for: Callable[..., Client]
+) -> None:
+    """To a customer no operator page exists: 404, whatever the method."""
+    client = client_for(alice)
+    response = getattr(client, method)(address(name))
+    assert response.status_code in ({404} if method == "get" else {404, 405})
+    assert response.status_code == 404 or name not in ACTIONS
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nobody_is_asked_to_sign_in(name: str, address: Callable[[str], str], client: Client) -> None:
+    """Without a session every operator page leads to sign-in and back."""
+    response = client.get(address(name))
+    assert response.status_code == 302
+    assert response.headers["Location"].startswith(reverse("accounts:sign_in") + "?next=/ops/")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_second_factor_is_asked_for(
+    name: str, address: Callable[[str], str], carol: User, client_for: Callable[..., Client]
+) -> None:
+    """An operator who has not shown the second factor yet is sent to it."""
+    response = client_for(carol, verified=False).get(address(name))
+    assert response.status_code == 302
+    assert response.headers["Location"].startswith(reverse("accounts:second_factor"))
+
+
+@pytest.mark.parametrize("name", ["ops_floor", "ops_customers"])
+def test_operator_without_factor_must_enrol(
+    name: str, address: Callable[[str], str], client_for: Callable[..., Client]
+) -> None:
+    """An operator without any second factor is sent to enrol one."""
+    user = User.objects.create_user("new@gatepost.example", is_operator=True, email_confirmed_at="2026-01-01T00:00:00Z")
+    response = client_for(user).get(address(name))
+    assert response.status_code == 302
+    assert response.headers["Location"].startswith(reverse("accounts:totp_enrol"))
+
+
+@pytest.mark.parametrize("name", ACTIONS)
+def test_actions_ask_who_is_there(
+    name: str, address: Callable[[str], str], carol: User, client_for: Callable[..., Client]
+) -> None:
+    """What changes something needs a recent second factor, and leads back after it."""
+    response = client_for(carol, recent=False).post(address(name), {"reason": "spam", "email": "x@example.net"})
+    assert response.status_code == 302
+    assert response.headers["Location"].startswith(reverse("accounts:confirm_identity"))
+
+
+@pytest.mark.parametrize("name", ["ops_customer", "ops_suspend", "ops_plan"])
+def test_unknown_customer_is_404(name: str, operator: Client) -> None:
+    """A number that no customer has is not found."""
+    assert operator.get(reverse(f"relay:{name}", args=[10**9])).status_code == 404
+
+
+def test_unknown_message_is_404(operator: Client) -> None:
+    """A message that does not exist is not found."""
+    assert operator.get(reverse("relay:ops_message", args=[uuid4()])).status_code == 404
+
+
+def test_pages_are_not_stored(operator: Client) -> None:
+    """No cache keeps an operator page."""
+    assert "no-store" in operator.get(reverse("relay:ops_floor")).headers["Cache-Control"]
