@@ -6,8 +6,9 @@ Units   `_seconds`, `_recipients`; "last hour" is the rolling hour of the limits
 Errors  With the database away only gatepost_database_up 0 and gatepost_redis_up remain; a scrape never fails.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 import redis
 from django.conf import settings
@@ -132,10 +133,18 @@ def _workers(now: datetime) -> Iterable[Metric]:
         "gatepost_worker_figure", "What a worker counts itself since its start", labels=["kind", "worker", "figure"]
     )
     for worker in alive.order_by("name"):
-        for name, value in sorted(worker.figures.items()):
-            if isinstance(value, int | float):
-                figures.add_metric([worker.kind, worker.name, name], value)
+        for name, value in sorted(_flat(worker.figures)):
+            figures.add_metric([worker.kind, worker.name, name], value)
     return [counts, figures]
+
+
+def _flat(figures: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    """Numbers by name, those of a table as table.name; words are left out."""
+    for name, value in figures.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        elif isinstance(value, int | float):
+            yield f"{prefix}{name}", value
 
 
 def _gauge(name: str, documentation: str, value: float) -> Metric:

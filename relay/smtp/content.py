@@ -9,8 +9,10 @@ Source  RFC 5321 4.5.2 (transparency), 4.4 (trace), 6.3 (loops); RFC 5322 3.6 (o
 import re
 from dataclasses import dataclass
 from datetime import datetime
+from email import policy
 from email.header import decode_header, make_header
-from email.utils import format_datetime, getaddresses
+from email.utils import format_datetime
+from typing import Any
 from uuid import UUID
 
 from audit.record import printable
@@ -22,6 +24,12 @@ RECEIVED_MAX = 50
 HEADER_OCTETS_MAX = 256 * 1024  # more is no header any more, but an attack on whoever parses it
 
 FIELD = re.compile(rb"^([!-9;-~]+)[ \t]*:([^\r]*(?:\r\n[ \t][^\r]*)*)(?:\r\n|\Z)", re.MULTILINE)
+
+# An address alone, or behind a display name without anything that needs a grammar: nearly every From there is.
+SIMPLE_FROM = re.compile(
+    r'\s*(?:(?:"[^"\\]*"|[^"\\<>@,;:()]*)\s*<([^\s<>@",;:()\\\[\]]+@[^\s<>@",;:()\\\[\]]+)>'
+    r'|([^\s<>@",;:()\\\[\]]+@[^\s<>@",;:()\\\[\]]+))\s*'
+)
 
 
 class ContentRefused(Exception):
@@ -101,10 +109,22 @@ def _the_from(fields: list[tuple[bytes, bytes]]) -> str:
     if len(found) != 1:
         raise ContentRefused(replies.ONE_FROM)
     text = found[0].decode("utf-8", "replace").replace("\r\n", "")
-    addresses = [address for _name, address in getaddresses([text], strict=True) if address]
-    if len(addresses) != 1 or "@" not in addresses[0]:
+    if match := SIMPLE_FROM.fullmatch(text):
+        return match[1] or match[2]
+    return _parsed_from(text)
+
+
+def _parsed_from(text: str) -> str:
+    """By the email package's parser, which is slow and knows comments, groups and quoted local parts."""
+    try:
+        header: Any = policy.SMTPUTF8.header_factory("From", text)
+        addresses, groups = header.addresses, header.groups
+    except Exception:  # its parser raises what it likes on hostile text
+        raise ContentRefused(replies.ONE_FROM) from None
+    # A defect is a text that readers disagree on: one may show another address than was checked.
+    if header.defects or len(addresses) != 1 or len(groups) != 1 or groups[0].display_name or not addresses[0].domain:
         raise ContentRefused(replies.ONE_FROM)
-    return addresses[0]
+    return str(addresses[0].addr_spec)
 
 
 def _decoded(value: bytes) -> str:

@@ -65,7 +65,7 @@ def collect_static() -> None:
     present = static_fingerprint()
     if Path(settings.STATIC_ROOT).is_dir() and stamp.exists() and stamp.read_text() == present:
         return
-    call_command("collectstatic", interactive=False, verbosity=1, clear=True)
+    call_command("collectstatic", interactive=False, verbosity=1)
     stamp.parent.mkdir(exist_ok=True)
     stamp.write_text(present)
 
