@@ -129,8 +129,9 @@ class Supervisor:
         while not self._ready(watched):
             if self._stopping:
                 raise StoppedError
-            if watched.deaths >= START_DEATHS:
-                raise StartFailedError(watched.child.failure("ends again and again"))
+            for other in self._all():
+                if other.deaths >= START_DEATHS and not other.was_ready:
+                    raise StartFailedError(other.child.failure("ends again and again"))
             if time.monotonic() > deadline:
                 raise StartFailedError(watched.child.failure("does not answer"))
             self._turn(0.2)

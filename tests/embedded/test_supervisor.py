@@ -130,6 +130,19 @@ def test_a_start_that_fails_shows_why_and_leaves_nothing(start: Start, state: Pa
     assert at_work(state) == []
 
 
+def test_a_start_does_not_wait_for_others_while_one_fails(start: Start, state: Path) -> None:
+    """Of several that start together, the one that cannot start is named at once, whatever the others take."""
+    run = start(
+        [
+            {"name": "slow", "sh": STAYS, "ready": "never", "ready_seconds": 1000},
+            {"name": "ill", "sh": "exit 4", "ready": "never"},
+        ],
+        backoff=[0.0],
+    )
+    assert run.wait() == 1
+    assert any("ill ends again and again" in line for line in run.lines)
+
+
 def test_a_start_that_hangs_is_given_up(start: Start, state: Path) -> None:
     """A program that runs but does not answer in its time stops the whole start."""
     run = start([{"name": "mute", "sh": STAYS, "ready": "never", "ready_seconds": 0.3}])
