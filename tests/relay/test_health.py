@@ -119,14 +119,21 @@ def test_workers_alive_and_their_figures(rf: RequestFactory) -> None:
     """A heartbeat older than 30 s is no worker; words among the figures are left out."""
     now = timezone.now()
     Worker.objects.create(
-        name="smtpd@a:1", kind="smtpd", started_at=now, seen_at=now, figures={"accepted": 3, "state": "up"}
+        name="smtpd@a:1",
+        kind="smtpd",
+        started_at=now,
+        seen_at=now,
+        figures={"accepted": 3, "state": "up", "refused": {"451": 2}},
     )
     Worker.objects.create(name="smtpd@a:2", kind="smtpd", started_at=now, seen_at=now - timedelta(seconds=31))
     found = figures(rf)
     assert found["gatepost_workers_alive", (("kind", "smtpd"),)] == 1
     assert found["gatepost_workers_alive", (("kind", "delivery"),)] == 0
     own = {key[1]: value for key, value in found.items() if key[0] == "gatepost_worker_figure"}
-    assert own == {(("figure", "accepted"), ("kind", "smtpd"), ("worker", "smtpd@a:1")): 3}
+    assert own == {
+        (("figure", "accepted"), ("kind", "smtpd"), ("worker", "smtpd@a:1")): 3,
+        (("figure", "refused.451"), ("kind", "smtpd"), ("worker", "smtpd@a:1")): 2,
+    }
 
 
 @pytest.mark.django_db

@@ -1,0 +1,244 @@
+"""The self-check: what an operator would look at first, each with a verdict and what to do.
+
+Shapes  examine() -> Findings in the order of CHECKS. Doors and certificate are looked at from outside: relay.probes.
+Units   milliseconds, octets, days as named.
+Errors  None: a check that breaks is a finding, and the others go on.
+Source  docs/operations.md, "The self-check".
+"""
+
+import os
+import shutil
+import stat
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal
+
+import redis
+from cryptography.fernet import Fernet
+from django.conf import settings
+from django.db import DatabaseError, connection
+from django.db.migrations.executor import MigrationExecutor
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from relay import probes
+from relay.metrics import ALIVE_SECONDS
+from relay.models import Worker
+
+State = Literal["ok", "warn", "fail"]
+
+POSTGRES_MIN = 150_000  # NULLS NOT DISTINCT
+SLOW_MS = 20.0
+CLOCK_WARN_SECONDS, CLOCK_FAIL_SECONDS = 2.0, 30.0  # a TOTP code lives 30 s
+SECRET_CHARACTERS = 32
+RESERVE_OCTETS, RESERVE_SHARE = 512 * 1024 * 1024, 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report. advice: what to do, empty where all is well."""
+
+    check: str
+    state: State
+    text: str
+    advice: str = ""
+
+
+Found = Iterator[Finding]
+
+
+def examine() -> list[Finding]:
+    findings: list[Finding] = []
+    for name, check in CHECKS.items():
+        try:
+            findings += check()
+        except DatabaseError as error:
+            advice = _("See the database's finding.")
+            findings.append(Finding(name, "fail", _("PostgreSQL does not answer: %s") % _first_line(error), advice))
+        except Exception as error:  # one broken check must not hide the others
+            text = _("The check itself failed: %(kind)s: %(error)s")
+            findings.append(Finding(name, "fail", text % {"kind": type(error).__name__, "error": _first_line(error)}))
+    return findings
+
+
+def _database() -> Found:
+    try:
+        with connection.cursor() as cursor:
+            best = min(_timed(lambda: cursor.execute("SELECT 1")) for _turn in range(5))
+            cursor.execute(
+                "SELECT current_setting('server_version_num')::int, current_setting('server_version'),"
+                " current_setting('synchronous_commit'), current_setting('fsync'), current_setting('full_page_writes')"
+            )
+            number, version, synchronous_commit, fsync, full_page_writes = cursor.fetchone()
+    except DatabaseError as error:
+        connection.close()
+        advice = _("Start PostgreSQL, or correct DATABASE_URL.")
+        yield Finding("database", "fail", _("PostgreSQL does not answer: %s") % _first_line(error), advice)
+        return
+    text = _("PostgreSQL %(version)s answers in %(ms).1f ms.") % {"version": version, "ms": best}
+    if number < POSTGRES_MIN:
+        yield Finding("database", "fail", text, _("Gatepost needs PostgreSQL 15 or newer."))
+    elif best > SLOW_MS:
+        advice = _("Each accept is a transaction: bring the database nearer, or look at its load.")
+        yield Finding("database", "warn", text, advice)
+    else:
+        yield Finding("database", "ok", text)
+    kept = {"synchronous_commit": synchronous_commit, "fsync": fsync, "full_page_writes": full_page_writes}
+    lossy = [name for name, value in kept.items() if value == "off"]
+    if lossy:
+        advice = _("Set it to on: a 250 promises that the message survives a power cut.")
+        yield Finding("durability", "fail", _("%s is off.") % ", ".join(lossy), advice)
+    else:
+        yield Finding("durability", "ok", _("synchronous_commit is %s, fsync is on.") % synchronous_commit)
+
+
+def _redis() -> Found:
+    client = redis.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=2, socket_timeout=2)
+    try:
+        took = _timed(client.ping)
+        policy = str(client.info("memory").get("maxmemory_policy", ""))
+    except (redis.RedisError, OSError) as error:
+        advice = _(
+            "Mail flows without it, but live views and shared guess-counters pause. Start it, or correct REDIS_URL."
+        )
+        yield Finding("redis", "warn", _("Redis does not answer: %s") % _first_line(error), advice)
+        return
+    finally:
+        client.close()
+    text = _("Redis answers in %.1f ms.") % took
+    if policy and policy != "noeviction":
+        advice = _("Set maxmemory-policy to noeviction: evicting loses tasks silently.")
+        yield Finding("redis", "warn", text, advice)
+    else:
+        yield Finding("redis", "ok", text)
+
+
+def _migrations() -> Found:
+    executor = MigrationExecutor(connection)
+    missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    if missing:
+        names = ", ".join(f"{migration.app_label}.{migration.name}" for migration, _backwards in missing[:5])
+        yield Finding("migrations", "fail", _("Not applied: %s") % names, _("Run manage.py migrate."))
+    else:
+        yield Finding("migrations", "ok", _("All migrations are applied."))
+
+
+def _workers() -> Found:
+    alive = Worker.objects.filter(seen_at__gte=timezone.now() - timedelta(seconds=ALIVE_SECONDS))
+    starts = {
+        "smtpd": _("Start manage.py smtpd: nothing is accepted without it."),
+        "delivery": _("Start celery -A config worker: accepted mail waits for it."),
+    }
+    for kind, advice in starts.items():
+        names = sorted(alive.filter(kind=kind).values_list("name", flat=True))
+        if names:
+            text = _("%(number)d alive: %(names)s") % {"number": len(names), "names": ", ".join(names[:4])}
+            yield Finding(kind, "ok", text)
+        else:
+            yield Finding(kind, "fail", _("No heartbeat in the last %d seconds.") % ALIVE_SECONDS, advice)
+
+
+def _clock() -> Found:
+    """Against the database's: limits, leases and expiries are decided there, TOTP codes here."""
+    with connection.cursor() as cursor:
+        before = time.time()
+        cursor.execute("SELECT extract(epoch FROM clock_timestamp())::float8")
+        theirs = float(cursor.fetchone()[0])
+    difference = abs((before + time.time()) / 2 - theirs)
+    text = _("%.2f s between this machine and the database.") % difference
+    if difference <= CLOCK_WARN_SECONDS:
+        yield Finding("clock", "ok", text)
+    else:
+        state: State = "fail" if difference > CLOCK_FAIL_SECONDS else "warn"
+        yield Finding("clock", state, text, _("Run NTP (timedatectl set-ntp true) on both machines."))
+
+
+def _secrets() -> Found:
+    """Lengths and modes only; no value leaves here."""
+    secrets: dict[str, list[str] | list[bytes]] = {
+        "GATEPOST_SECRET_KEY": [settings.SECRET_KEY],
+        "GATEPOST_PEPPER": settings.GATEPOST_PEPPERS,
+        "GATEPOST_AUDIT_KEY": [settings.GATEPOST_AUDIT_KEY],
+    }
+    short = [name for name, values in secrets.items() if any(len(value) < SECRET_CHARACTERS for value in values)]
+    if short:
+        advice = _("Make new ones: python3 -c 'import secrets; print(secrets.token_urlsafe(48))'")
+        text = _("Shorter than %(least)d characters: %(names)s")
+        yield Finding("secrets", "fail", text % {"least": SECRET_CHARACTERS, "names": ", ".join(short)}, advice)
+    if not all(_is_fernet(key) for key in settings.GATEPOST_ENCRYPTION_KEYS):
+        advice = _("Make one with cryptography.fernet.Fernet.generate_key().")
+        yield Finding("secrets", "fail", _("GATEPOST_ENCRYPTION_KEYS holds a key that is none."), advice)
+        return
+    if loose := [str(path) for path in _secret_files() if stat.S_IMODE(path.stat().st_mode) & 0o077]:
+        advice = _("Run chmod 600 on them.")
+        yield Finding("secrets", "fail", _("Others may read: %s") % ", ".join(loose), advice)
+    elif not short:
+        yield Finding("secrets", "ok", _("Long enough, and readable by their owner alone."))
+
+
+def _is_fernet(key: str) -> bool:
+    try:
+        Fernet(key)
+    except ValueError:
+        return False
+    return True
+
+
+def _secret_files() -> Iterator[Path]:
+    """Files that a *_FILE variable names, and those that an embedded installation makes itself."""
+    named = [value for name, value in os.environ.items() if name.startswith("GATEPOST_") and name.endswith("_FILE")]
+    public = settings.GATEPOST_SMARTHOST_CA_FILE
+    own = [settings.GATEPOST_STATE_DIR / name for name in ("secrets.json", "demo.json", "tls/server.pem", "tls/ca.key")]
+    for path in [*(Path(value) for value in named if value != public), *own, Path(settings.GATEPOST_TLS_KEY or "/")]:
+        if path.is_file():
+            yield path
+
+
+def _disk() -> Found:
+    place = settings.GATEPOST_STATE_DIR
+    while not place.exists():
+        place = place.parent
+    total, _used, free = shutil.disk_usage(place)
+    reserve = max(RESERVE_OCTETS, int(total * RESERVE_SHARE))
+    sizes = {"free": _size(free), "place": place, "reserve": _size(reserve)}
+    text = _("%(free)s free in %(place)s, reserve %(reserve)s.") % sizes
+    if free < reserve:
+        yield Finding("disk", "fail", text, _("Make room: PostgreSQL stops when it has none to write to."))
+    elif free < 2 * reserve:
+        yield Finding("disk", "warn", text, _("Make room soon."))
+    else:
+        yield Finding("disk", "ok", text)
+
+
+def _probed() -> Found:
+    for probe in probes.all_probes():
+        yield Finding(probe.check, probe.state, probe.text, probe.advice)
+
+
+def _timed(work: Callable[[], object]) -> float:
+    started = time.monotonic()
+    work()
+    return (time.monotonic() - started) * 1000
+
+
+def _size(octets: int) -> str:
+    return f"{octets / 1024**3:.1f} GiB"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [""])[0][:200]
+
+
+CHECKS: dict[str, Callable[[], Found]] = {
+    "database": _database,
+    "redis": _redis,
+    "migrations": _migrations,
+    "workers": _workers,
+    "doors": _probed,
+    "clock": _clock,
+    "secrets": _secrets,
+    "disk": _disk,
+}

@@ -1,0 +1,117 @@
+"""Customers for a load test: many SMTP users that may send as much as they like.
+
+Shapes  Up to 100 organizations load-000 ... on a hidden plan of 1,000,000,000 recipients an hour, so that the same
+        locks and buckets run as for anybody else. Each has a verified domain <slug>.example that its users send as.
+Units   smtp_users: how many in all, spread evenly.
+Errors  RouteUnknown: not hold, sandbox or smarthost:HOST:PORT.
+Source  benchmarks/.
+
+Rows are written in bulk and leave no trace in the change log: they are nobody's customers.
+"""
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from django.db import transaction
+from django.utils import timezone
+
+from accounts.models import Organization, Plan, Subscription
+from relay import app_passwords
+from relay.changes import announce
+from relay.models import AppPassword, SenderAddress, SendingDomain, SmtpUser
+from relay.models.messages import Route
+from relay.models.routes import OrganizationRoute
+
+ORGANIZATIONS = 100
+PER_HOUR = 1_000_000_000
+NAME = "Load"
+
+
+class RouteUnknown(ValueError):  # what was typed is not a route
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class RouteChoice:
+    route: str
+    smarthost: str = ""
+    smarthost_port: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """One line of the file."""
+
+    username: str
+    password: str
+    sender: str
+
+
+def parse_route(text: str) -> RouteChoice:
+    name, *rest = text.split(":", 1)
+    if not rest and name in {Route.HOLD, Route.SANDBOX}:
+        return RouteChoice(name)
+    host, _colon, port = rest[0].rpartition(":") if rest else ("", "", "")
+    if name == Route.SMARTHOST and host and port.isdecimal() and 0 < int(port) < 65536:
+        return RouteChoice(name, host.strip("[]"), int(port))
+    raise RouteUnknown(f"{text!r} is no route: write hold, sandbox or smarthost:HOST:PORT.")
+
+
+def seed(*, smtp_users: int, route: RouteChoice) -> Iterator[Login]:
+    """Makes what is missing, and a new app password for each; earlier ones are revoked."""
+    plan, _made = Plan.objects.get_or_create(
+        code="load",
+        defaults={"name": NAME, "price_cents": 0, "recipients_per_hour": PER_HOUR, "is_visible": False},
+    )
+    count = min(ORGANIZATIONS, smtp_users)
+    for number in range(count):
+        with transaction.atomic():
+            organization = _organization(f"load-{number:03d}", plan, route)
+            names = [f"u{each:06d}.{organization.slug}" for each in range(number, smtp_users, count)]
+            logins = list(_logins(organization, names))
+            announce(organization.pk)
+        yield from logins
+
+
+def _organization(slug: str, plan: Plan, route: RouteChoice) -> Organization:
+    active = {"name": f"{NAME} {slug[-3:]}", "state": Organization.State.ACTIVE}
+    organization, _made = Organization.objects.update_or_create(slug=slug, defaults=active)
+    Subscription.objects.update_or_create(organization=organization, defaults={"plan": plan})
+    chosen = {"route": route.route, "smarthost": route.smarthost, "smarthost_port": route.smarthost_port}
+    OrganizationRoute.objects.update_or_create(organization=organization, defaults=chosen)
+    verified = {"verified_at": timezone.now()}
+    SendingDomain.objects.update_or_create(organization=organization, name=f"{slug}.example", defaults=verified)
+    return organization
+
+
+def _logins(organization: Organization, names: list[str]) -> Iterator[Login]:
+    wanted = [
+        SmtpUser(
+            organization=organization, username=name, excess=SmtpUser.Excess.REFUSE, scram_salt=secrets.token_bytes(16)
+        )
+        for name in names
+    ]
+    SmtpUser.objects.bulk_create(wanted, ignore_conflicts=True)
+    users = list(SmtpUser.objects.filter(organization=organization, username__in=names).order_by("username"))
+    pattern = f"@{organization.slug}.example"
+    SenderAddress.objects.bulk_create(
+        [SenderAddress(smtp_user=user, pattern=pattern) for user in users], ignore_conflicts=True
+    )
+    AppPassword.objects.filter(smtp_user__in=users, revoked_at=None).update(revoked_at=timezone.now())
+    made = [(user, app_passwords.make_app_secret()) for user in users]
+    AppPassword.objects.bulk_create([_app_password(user, secret) for user, secret in made])
+    for user, secret in made:
+        yield Login(user.username, secret, f"{user.username.partition('.')[0]}{pattern}")
+
+
+def _app_password(user: SmtpUser, secret: str) -> AppPassword:
+    forms = app_passwords.stored_forms(secret, salt=bytes(user.scram_salt), iterations=user.scram_iterations)
+    return AppPassword(
+        smtp_user=user,
+        name=NAME,
+        hint=forms.hint,
+        digest=forms.digest,
+        scram_stored_key=forms.scram_stored_key,
+        scram_server_key=forms.scram_server_key,
+    )
