@@ -49,6 +49,7 @@ OPERATOR_PAGES: Sequence[tuple[str, str, Any, str]] = (
     ("relay:ops_floor", "floor", gettext_lazy("Floor"), ""),
     ("relay:ops_customers", "people", gettext_lazy("Customers"), ""),
     ("relay:ops_auth_review", "log", gettext_lazy("Auth review"), ""),
+    ("relay:ops_messages", "queue", gettext_lazy("Queue"), ""),
     ("relay:ops_reference", "search", gettext_lazy("Find a reference"), ""),
 )
 
