@@ -42,8 +42,9 @@ _delivery: "list[LoopThread]" = []  # of this process
 def start_delivery(**_signal: Any) -> None:
     from relay.loop import LoopThread
 
-    _delivery.append(LoopThread())
-    _delivery[0].start()
+    if not _delivery:  # the pool solo sends the children's signal as well
+        _delivery.append(LoopThread())
+        _delivery[0].start()
 
 
 def stop_delivery(**_signal: Any) -> None:

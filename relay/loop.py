@@ -250,6 +250,7 @@ class DeliveryLoop:
                     owned = await queue.settle(connection, settlements)
                 break
             except DATABASE_ERRORS:
+                self.figures["settles_late"] += 1
                 log.warning("delivery.settle_waits", recipients=len(settlements))
                 await asyncio.sleep(self.pace.retry)
         for job, settlement in settlements:

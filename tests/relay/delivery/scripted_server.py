@@ -61,6 +61,7 @@ class ScriptedServer:
     most_at_once: int = 0
     ahead: list[bytes] = field(default_factory=list)  # what lay unread when MAIL was answered
     started_data: asyncio.Event = field(default_factory=asyncio.Event)
+    asked_data: asyncio.Event = field(default_factory=asyncio.Event)
     dotted: asyncio.Event = field(default_factory=asyncio.Event)
     port: int = 0
 
@@ -152,6 +153,7 @@ class ScriptedServer:
                 if (await self._say(writer, verb)).startswith("2"):
                     recipients.append(command.partition("<")[2].rstrip(">"))
             elif verb == "DATA":
+                self.asked_data.set()
                 if (await self._say(writer, verb)).startswith("3"):
                     await self._data(mail, recipients, reader, writer)
             else:
