@@ -21,6 +21,7 @@ REREAD_SECONDS = 0.25  # when the last look said no, or nearly
 TRUST_SECONDS = 5.0  # when it said that there is plenty
 PLENTY = 0.2  # of the limit
 SEEN_MAX = 50_000
+QUIET_SECONDS = 2.0
 
 READ = """
     SELECT plan.recipients_per_hour, smtp_user.recipients_per_hour, smtp_user.recipients_per_hour_per_ip,
@@ -70,6 +71,7 @@ class Glance:
     def __init__(self, pool: AsyncConnectionPool[Any]) -> None:
         self._pool = pool
         self._seen: OrderedDict[tuple[int, str], Seen] = OrderedDict()
+        self._quiet_until = 0.0
 
     async def obstacle(self, sender: Sender, ip: str, count: int) -> OverLimit | None:
         key = (sender.smtp_user_id, ip)
@@ -89,11 +91,14 @@ class Glance:
         self._seen.pop((submission.smtp_user_id, submission.client_ip), None)
 
     async def _look(self, sender: Sender, ip: str) -> Seen | None:
+        if time.monotonic() < self._quiet_until:
+            return None
         try:
             async with self._pool.connection(timeout=1) as conn:
                 found = await conn.execute(READ, {"ip": ip, "smtp_user_id": sender.smtp_user_id})
                 record = await found.fetchone()
         except (psycopg.Error, PoolTimeout, OSError):
+            self._quiet_until = time.monotonic() + QUIET_SECONDS  # let not every MAIL wait for a database that is away
             return None
         if record is None:
             return None
