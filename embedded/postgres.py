@@ -62,7 +62,7 @@ class Postgres:
             stop_signal=signal.SIGINT,  # fast: sessions are ended, the data is flushed
             stop_seconds=20.0,
             harder_signal=signal.SIGQUIT,  # immediate: the next start recovers
-            marked=False,  # found by its data directory; a plain SIGTERM would wait for every client to leave
+            marked=False,  # found by its title; a plain SIGTERM would wait for every client to leave
         )
 
     @property
@@ -125,7 +125,7 @@ class Postgres:
             end_all(self._at_work(), seconds=ORPHAN_SECONDS, first=signal.SIGQUIT)
 
     def _at_work(self) -> list[int]:
-        return processes.working_in(self.data, title=self._title())
+        return processes.titled(self._title(), program="postgres")
 
     def _drop_stale_locks(self) -> None:
         """Nobody is at work on the data: whatever pid the lock files name is dead, a zombie, or a stranger.
@@ -142,7 +142,7 @@ class Postgres:
     def _answers(self) -> bool:
         try:
             _ensure_database(addresses.postgres_socket_dir(self.state))
-        except psycopg.OperationalError:
+        except psycopg.Error:
             return False
         return True
 

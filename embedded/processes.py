@@ -1,4 +1,4 @@
-"""Which processes are ours: by pid and start time, by process group, by mark, by working directory.
+"""Which processes are ours: by pid and start time, by process group, by mark, by title.
 
 Shapes  Identity (pid, started) names one process for ever; a bare pid may be somebody else's tomorrow.
 Units   started: opaque text; on Linux the boot's id and the clock ticks since boot, elsewhere what `ps` prints.
@@ -90,12 +90,15 @@ def marked(mark: str) -> list[int]:
     return [int(row.split(None, 1)[0]) for row in _ps("pid=,command=", environment=True) if wanted in row.split()]
 
 
-def working_in(directory: Path, *, title: str) -> list[int]:
-    """The living processes whose working directory this is; where that cannot be read, those whose title says so."""
+def titled(title: str, *, program: str) -> list[int]:
+    """The living processes of this program that carry `title` on their command line.
+
+    For what runs under another account: root in a container may be refused its environment and working directory
+    (both want CAP_SYS_PTRACE), but everybody may read a command line.
+    """
     if LINUX:
-        path = os.path.realpath(directory)
-        return [pid for pid in _pids() if _link(pid, "cwd") == path and identity_of(pid)]
-    return [int(row.split(None, 1)[0]) for row in _ps("pid=,command=") if title in row]
+        return [pid for pid in _pids() if _carries(pid, title, program) and identity_of(pid)]
+    return [int(row.split(None, 1)[0]) for row in _ps("pid=,command=") if title in row and program in row]
 
 
 def _started_linux(pid: int) -> str | None:
@@ -137,11 +140,8 @@ def _read(pid: int, name: str) -> bytes:
         return b""
 
 
-def _link(pid: int, name: str) -> str:
-    try:
-        return str((PROC / str(pid) / name).readlink())
-    except OSError:
-        return ""
+def _carries(pid: int, title: str, program: str) -> bool:
+    return _read(pid, "comm").strip() == program.encode() and title.encode() in _read(pid, "cmdline")
 
 
 def _ps(columns: str, *arguments: str, environment: bool = False) -> list[str]:

@@ -189,7 +189,8 @@ class Supervisor:
         if now >= self._logs_due:
             self._logs_due = now + LOG_CHECK_SECONDS
             for watched in self._all():
-                logs.bound(watched.child.log)
+                with suppress(OSError):  # a full disk is no reason to stop
+                    logs.bound(watched.child.log)
 
     def _stop_all(self) -> None:
         """The last stage first, what started together stops together. Further signals change nothing."""

@@ -25,13 +25,11 @@ def forget(state: Path) -> None:
 
 
 def at_work(state: Path) -> list[int]:
-    """Every process of this state directory: by its mark, and PostgreSQL and Valkey by where they work."""
-    homes = (state / "postgres" / "data", state / "valkey")
-    title = f"gatepost-{addresses.tag(state)}"
-    return [
-        *processes.marked(addresses.tag(state)),
-        *(p for home in homes for p in processes.working_in(home, title=title)),
-    ]
+    """Every process of this state directory: by its mark, and PostgreSQL and Valkey, which overwrite it, by title."""
+    mark = addresses.tag(state)
+    postgres = processes.titled(f"gatepost-{mark}", program="postgres")
+    valkey = processes.titled(str(addresses.valkey_socket(state)), program="valkey-server")
+    return [*processes.marked(mark), *postgres, *(pid for pid in valkey if pid not in processes.marked(mark))]
 
 
 @pytest.fixture

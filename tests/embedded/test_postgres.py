@@ -17,7 +17,7 @@ from embedded import account, addresses, placement, processes
 from embedded.errors import EmbeddedError
 from embedded.postgres import SETTINGS, Postgres
 from embedded.program import wait_for
-from tests.embedded.conftest import settled
+from tests.embedded.conftest import at_work, settled
 
 pytestmark = pytest.mark.faults
 ROOT = os.geteuid() == 0
@@ -195,7 +195,7 @@ def test_it_recovers_from_a_killed_backend(server: Postgres) -> None:
 def test_it_recovers_from_everything_killed(server: Postgres) -> None:
     """kill -9 of all processes at once leaves a server that starts and holds what was committed."""
     make_row(server)
-    for pid in processes.working_in(server.data, title="gatepost"):
+    for pid in at_work(server.state):
         os.kill(pid, signal.SIGKILL)
     assert wait_for(lambda: server.pid is None, seconds=5)
     server.start()
@@ -229,7 +229,7 @@ def test_a_stale_lock_file_is_recognised(server: Postgres, kind: str) -> None:
     lock = server.data / "postmaster.pid"
     kept = lock.read_text().splitlines()
     kill_postmaster(server)
-    assert wait_for(lambda: not processes.working_in(server.data, title="gatepost"), seconds=10)
+    assert wait_for(lambda: not at_work(server.state), seconds=10)
     owner = server.data.stat()
     stranger = subprocess.Popen(["sleep", "1000"], user=owner.st_uid if ROOT else None)
     try:
