@@ -29,7 +29,7 @@ from relay.ops.asked import (
     text_asked,
 )
 
-FACET_VALUES = 8
+FACET_VALUES = 6
 
 
 @dataclass(frozen=True, slots=True)
