@@ -58,12 +58,12 @@ def message_rows(messages: Iterable[Message]) -> list[MessageRow]:
         .values("message_id")
         .annotate(states=ArrayAgg("state", distinct=True), first=Min("address"), number=Count("pk"))
     )
-    by_message = {row["message_id"]: row for row in sums}
-    rows = []
-    for message in messages:
-        row = by_message.get(message.pk, {"states": [], "first": "", "number": 0})
-        rows.append(MessageRow(message, message_state(row["states"]), row["first"], max(0, row["number"] - 1)))
-    return rows
+    by_id = {message.pk: message for message in messages}
+    found: dict[UUID, MessageRow] = {}
+    for row in sums:
+        message = by_id[row["message_id"]]
+        found[message.pk] = MessageRow(message, message_state(row["states"]), row["first"], row["number"] - 1)
+    return [found.get(message.pk, MessageRow(message, message_state([]), "", 0)) for message in messages]
 
 
 def _place(cursor: str) -> tuple[datetime, UUID] | None:
@@ -188,11 +188,10 @@ def smtp_user_rows(organization_id: int, *, now: datetime | None = None) -> list
     """Every SMTP user with its last use, live app passwords, and the emails of 30 days; the disabled ones last."""
     now = now or timezone.now()
     users = SmtpUser.objects.filter(organization_id=organization_id)
-    passwords = AppPassword.objects.filter(smtp_user__in=users).values("smtp_user_id")
-    live = Q(revoked_at=None) & (Q(expires_at=None) | Q(expires_at__gt=now))
-    sums = {
-        row["smtp_user_id"]: row for row in passwords.annotate(live=Count("pk", filter=live), last=Max("last_used_at"))
-    }
+    live = Q(app_passwords__revoked_at=None) & (
+        Q(app_passwords__expires_at=None) | Q(app_passwords__expires_at__gt=now)
+    )
+    counted = users.annotate(live=Count("app_passwords", filter=live), last=Max("app_passwords__last_used_at"))
     sent = dict(
         Message.objects.filter(organization_id=organization_id, received_at__gte=now - timedelta(days=30))
         .exclude(smtp_user=None)
@@ -200,8 +199,5 @@ def smtp_user_rows(organization_id: int, *, now: datetime | None = None) -> list
         .annotate(number=Sum("recipient_count"))
         .values_list("smtp_user_id", "number")
     )
-    rows = []
-    for user in users.order_by("username"):
-        row = sums.get(user.pk, {"live": 0, "last": None})
-        rows.append(SmtpUserRow(user, row["last"], row["live"], sent.get(user.pk, 0)))
+    rows = [SmtpUserRow(user, user.last, user.live, sent.get(user.pk, 0)) for user in counted.order_by("username")]
     return sorted(rows, key=lambda row: row.smtp_user.disabled_at is not None)

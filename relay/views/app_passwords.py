@@ -5,7 +5,6 @@ from django.core.exceptions import ValidationError
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
-from django.views.decorators.cache import never_cache
 
 from accounts import roles
 from accounts.access import MemberRequest, actor_of, member_required, recent_mfa_required
@@ -17,7 +16,6 @@ from relay.views.confirm import Question, ask
 from relay.views.smtp_user import page_of, smtp_user_of
 
 
-@never_cache
 @member_required(roles.SMTP_USERS_CHANGE)
 @recent_mfa_required
 def create(request: MemberRequest, smtp_user_id: int) -> HttpResponse:

@@ -60,7 +60,7 @@ def _filters(asked: dict[str, str]) -> AuthFilters:
     if since:
         filters = replace(filters, since=timezone.now() - PERIODS[since])
     address = asked.get("ip", "")
-    return replace(filters, **({"cidr": address} if "/" in address else {"ip": address}))
+    return replace(filters, cidr=address) if "/" in address else replace(filters, ip=address)
 
 
 def _events(request: MemberRequest, asked: dict[str, str], *, before: str) -> list[AuthEvent]:

@@ -19,7 +19,8 @@ from accounts.access import MemberRequest, member_required
 from relay import content as stored
 from relay.models import Message
 
-CAGE = {
+# django-csp replaces by directive: what is not named here would stay as in the panel's own policy.
+CAGE: dict[str, Any] = dict.fromkeys(settings.CONTENT_SECURITY_POLICY["DIRECTIVES"]) | {
     "sandbox": True,
     "default-src": ["'none'"],
     "style-src": ["'unsafe-inline'"],

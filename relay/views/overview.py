@@ -8,7 +8,6 @@ from django.http import HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -103,7 +102,7 @@ def duties(organization: Organization, setup: queries.Setup) -> list[Duty]:
         text = _("The app password “%(name)s” of %(user)s expires on %(day)s.") % {
             "name": password.name,
             "user": password.smtp_user.username,
-            "day": date_format(password.expires_at, "Y-m-d"),
+            "day": f"{password.expires_at:%Y-%m-%d}",
         }
         found.append(Duty(text, reverse("relay:smtp_user", args=[password.smtp_user_id]), _("Make a new one")))
     for domain in setup.unverified:
