@@ -293,3 +293,16 @@ def postgres(transactional_db: None, postgres_server: Any) -> Iterator[Any]:
     if not postgres_server.running():
         postgres_server.start()
     connection.close()
+
+
+@pytest.fixture
+def eventually() -> Callable[..., None]:
+    """eventually(condition): waits for what another thread or process does within seconds; fails if it never is."""
+
+    def wait(condition: Callable[[], Any], seconds: float = 5) -> None:
+        until = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < until, "it never came true"
+            time.sleep(0.05)
+
+    return wait
