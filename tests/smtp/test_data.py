@@ -126,7 +126,8 @@ def test_long_lines(door: RunningDoor, sender: Sender) -> None:
 
 def test_blind_copies_stay_blind(door: RunningDoor, sender: Sender) -> None:
     """C16: the Bcc header is removed, folded lines too; the rest of the header stays to the byte."""
-    data = b"From: <news@alice.example>\r\nBcc: <secret@dest.example>,\r\n <other@dest.example>\r\nX-A: 1\r\n\r\nBcc: body\r\n.\r\n"
+    blind = b"Bcc: <secret@dest.example>,\r\n <other@dest.example>\r\n"
+    data = b"From: <news@alice.example>\r\n" + blind + b"X-A: 1\r\n\r\nBcc: body\r\n.\r\n"
     assert refused_after(door, sender, data).startswith("250")
     kept = bytes(MessageData.objects.get().content)
     assert kept.endswith(b"From: <news@alice.example>\r\nX-A: 1\r\n\r\nBcc: body\r\n")
