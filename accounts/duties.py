@@ -27,7 +27,7 @@ class Duty:
 CONFIRM_EMAIL = Duty("accounts:confirm_needed", frozenset({"accounts:confirm_email", "accounts:resend_confirmation"}))
 SECOND_FACTOR = Duty("accounts:second_factor")
 ENROL = Duty("accounts:totp_enrol", frozenset({"accounts:confirm_identity"}))
-CHANGE_PASSWORD = Duty("accounts:password_change", frozenset({"accounts:confirm_identity", "accounts:recovery_codes"}))
+CHANGE_PASSWORD = Duty("accounts:password_change")
 
 
 def duty_of(request: HttpRequest) -> Duty | None:
@@ -42,9 +42,19 @@ def allows(duty: Duty, request: HttpRequest) -> bool:
     return name == duty.view_name or name in duty.also or name in _ALWAYS
 
 
-def mfa_is_required(user: User) -> bool:
+def memberships_of(request: HttpRequest) -> list[Membership]:
+    """Of who is signed in, oldest first, with organization and plan; asked once a request."""
+    if not hasattr(request, "_memberships"):
+        assert isinstance(request.user, User)
+        found = Membership.objects.filter(user=request.user).order_by("created_at", "pk")
+        request._memberships = list(found.select_related("organization__subscription__plan"))  # type: ignore[attr-defined]
+    return request._memberships  # type: ignore[attr-defined, no-any-return]
+
+
+def mfa_is_required(request: HttpRequest) -> bool:
     """Operators always; members of an organization whose owner says so."""
-    return user.is_operator or Membership.objects.filter(user=user, organization__mfa_required=True).exists()
+    assert isinstance(request.user, User)
+    return request.user.is_operator or any(m.organization.mfa_required for m in memberships_of(request))
 
 
 def _first_due(request: HttpRequest) -> Duty | None:
@@ -56,11 +66,11 @@ def _first_due(request: HttpRequest) -> Duty | None:
     if not user.is_verified():  # type: ignore[attr-defined]  # set by django-otp's middleware
         if mfa.is_enrolled(user):
             return SECOND_FACTOR
-        if mfa_is_required(user):
+        if mfa_is_required(request):
             return ENROL
-    return CHANGE_PASSWORD if _password_is_too_old(user) else None
+    return CHANGE_PASSWORD if _password_is_too_old(user, memberships_of(request)) else None
 
 
-def _password_is_too_old(user: User) -> bool:
-    days = policy_for([m.organization for m in user.memberships.select_related("organization")]).max_age_days
+def _password_is_too_old(user: User, memberships: list[Membership]) -> bool:
+    days = policy_for(membership.organization for membership in memberships).max_age_days
     return days is not None and timezone.now() - user.password_changed_at > timedelta(days=days)

@@ -28,9 +28,7 @@ class EmailField(forms.EmailField):
 
     def __init__(self, *, autocomplete: str = "email", **kwargs: Any) -> None:
         kwargs.setdefault("label", _("E-mail address"))
-        super().__init__(
-            max_length=254, widget=forms.EmailInput(attrs={"autocomplete": autocomplete, "autofocus": True}), **kwargs
-        )
+        super().__init__(max_length=254, widget=forms.EmailInput(attrs={"autocomplete": autocomplete}), **kwargs)
 
     def clean(self, value: Any) -> Any:
         return super().clean(value).lower()
@@ -70,6 +68,7 @@ class SignInForm(forms.Form):
 
     def __init__(self, request: HttpRequest, data: Mapping[str, Any] | None = None) -> None:
         super().__init__(data)
+        self.fields["username"].widget.attrs["autofocus"] = True
         self.request = request
         self.user: User | None = None
 
@@ -197,7 +196,6 @@ class InviteForm(forms.Form):
 
     def __init__(self, membership: Membership, data: Mapping[str, Any] | None = None) -> None:
         super().__init__(data)
-        self.fields["email"].widget.attrs.pop("autofocus", None)
         field = self.fields["role"]
         assert isinstance(field, forms.ChoiceField)
         field.choices = roles_to_give(membership)

@@ -41,11 +41,7 @@ class OrganizationMiddleware:
 def membership_of(request: HttpRequest) -> Membership | None:
     if not request.user.is_authenticated:
         return None
-    memberships = list(
-        Membership.objects.filter(user_id=request.user.pk)
-        .select_related("organization__subscription__plan")
-        .order_by("created_at", "pk")
-    )
+    memberships = duties.memberships_of(request)
     chosen = request.session.get(SESSION_KEY)
     return next((m for m in memberships if m.organization_id == chosen), memberships[0] if memberships else None)
 

@@ -66,7 +66,7 @@ class StrengthValidator:
             )
         found = zxcvbn(password[:_ESTIMATED], user_inputs=_known_about(user))
         if found["score"] < LEAST_SCORE:
-            raise ValidationError(_advice(found["feedback"]), code="password_too_easy")
+            raise ValidationError(_advice(found), code="password_too_easy")
 
     def get_help_text(self) -> str:
         return str(_("Four or five words that have nothing to do with each other are strong and easy to remember."))
@@ -113,9 +113,11 @@ def _known_about(user: Any) -> list[str]:
     return [word for word in known if word]
 
 
-def _advice(feedback: dict[str, Any]) -> str:
+def _advice(found: dict[str, Any]) -> str:
     """The estimate's own words are English fragments: each has a sentence of ours."""
-    parts = [str(_WARNINGS[w]) for w in [feedback.get("warning")] if w in _WARNINGS]
+    parts = [str(_WARNINGS[w]) for w in [found["feedback"].get("warning")] if w in _WARNINGS]
+    if any(match.get("dictionary_name") == "user_inputs" for match in found["sequence"]):
+        parts.append(str(_PATTERNS["own"]))
     parts.append(str(_("Add a word or two that nobody would expect next to the others.")))
     return " ".join([str(_("This password is too easy to guess.")), *parts])
 
@@ -127,6 +129,7 @@ _PATTERNS: Final[dict[str, Promise]] = {
     "dates": _("Years and dates are tried early, those of your own life first."),
     "common": _("It is, or resembles, a password that many people use."),
     "word": _("A single word is tried early, whatever its spelling."),
+    "own": _("Whoever guesses tries your name, your address or this site's name first."),
     "names": _("Names are tried early."),
 }
 _WARNINGS: Final[dict[str, Promise]] = {

@@ -193,6 +193,7 @@ AXES_CLIENT_IP_CALLABLE = "accounts.client_address.client_address"
 AXES_LOCKOUT_CALLABLE = "accounts.views.sign_in.locked_out"
 AXES_USERNAME_FORM_FIELD = "username"
 AXES_ENABLE_ADMIN = False
+AXES_DISABLE_ACCESS_LOG = True  # it is never pruned; sign-ins are in the structured log
 AXES_VERBOSE = False
 AXES_IPWARE_PROXY_COUNT = env_int("GATEPOST_PROXY_COUNT", 0)
 

@@ -23,7 +23,7 @@ from accounts.views import check_mail
 def confirm_needed(request: UserRequest) -> HttpResponse:
     if request.user.email_confirmed_at is not None:
         return redirect(settings.LOGIN_REDIRECT_URL)
-    return render(request, "accounts/confirm_needed.html")
+    return render(request, "accounts/confirm_needed.html", {"sent": check_mail.recalled(request)})
 
 
 @require_POST

@@ -16,7 +16,7 @@ def security(request: UserRequest) -> HttpResponse:
     context = {
         "device": TOTPDevice.objects.filter(user=request.user, confirmed=True).first(),
         "codes_left": mfa.recovery_codes_left(request.user),
-        "required": duties.mfa_is_required(request.user),
+        "required": duties.mfa_is_required(request),
         "policy": policy_of(request.user),
     }
     return render(request, "accounts/security.html", context)

@@ -38,7 +38,7 @@ def totp_enrol(request: UserRequest) -> HttpResponse:
 @require_POST
 @recent_mfa_required
 def totp_disable(request: UserRequest) -> HttpResponse:
-    if duties.mfa_is_required(request.user):
+    if duties.mfa_is_required(request):
         messages.error(request, _("You need a second factor here. You can replace the authenticator, not remove it."))
     else:
         mfa.disable(request.user, actor=actor_of(request))

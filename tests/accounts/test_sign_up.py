@@ -1,5 +1,6 @@
 """Sign-up: what it makes, what it never tells, and who may."""
 
+import re
 import threading
 import uuid
 from typing import Any
@@ -142,3 +143,23 @@ def test_a_flood_of_forms_does_not_flood_a_mailbox() -> None:
     }
     assert len(mail.outbox) == 5
     assert len(pages) == 1
+
+
+@pytest.mark.django_db
+def test_the_demo_leads_from_the_form_into_the_panel(settings: Any) -> None:
+    """By our own queue: form, captured mail, its link, sign-in, one click."""
+    settings.GATEPOST_DEMO = True
+    settings.EMAIL_BACKEND = "relay.system_mail.EmailBackend"
+    client = Client()
+    page = client.post(URL, form(), follow=True).content.decode()
+    shown = re.search(r'href="(/[^"]+)">Open the mail', page)
+    assert shown is not None
+    mail_page = client.get(shown[1]).content.decode()
+    link = re.search(r"http://testserver(/account/confirm/[^/\s\"<]+/)", mail_page)
+    assert link is not None
+    client.post(
+        client.get(link[1]).headers["Location"],
+        {"username": "dora@dora.example", "password": PASSWORD, "next": link[1]},
+    )
+    client.post(link[1])
+    assert client.get(reverse("relay:overview")).status_code == 200
