@@ -41,6 +41,7 @@ def _context(request: UserRequest) -> dict[str, Any]:
     filters = AttemptFilters.from_query(request.GET)
     before = text_asked(request.GET, "before", 80)
     rows, following = page_of(filters, now=now, before=before)
+    paused = request.GET.get("paused") == "1"
     total, facets = facets_of(filters, now=now)
     query = filters.query()
     organizations = organizations_of(rows)
@@ -57,7 +58,8 @@ def _context(request: UserRequest) -> dict[str, Any]:
         ],
         "newer": _address(query) if before else "",
         "older": _address({**query, "before": following}) if following else "",
-        "is_live": not before,
+        "is_live": not before and not paused,
+        "pause": (_("Go live"), _address(query)) if paused else (_("Pause"), _address({**query, "paused": "1"})),
     }
 
 

@@ -31,5 +31,6 @@ def _page(request: UserRequest, template: str) -> HttpResponse:
         "troubles": troubles_of(figures),
         "periods": FLOOR_PERIODS,
         "stale_seconds": STALE_SECONDS,
+        "paused": request.GET.get("paused") == "1",
     }
     return render(request, template, context)

@@ -90,7 +90,7 @@ def test_periods(period: str, count: int, db: None, operator: Client) -> None:
 
 
 def test_pages_by_key(db: None, operator: Client) -> None:
-    """Sixty attempts at one moment are two pages, and each is listed once; an older page is not live."""
+    """Sixty attempts at one moment are two pages, and each is listed once; an older or paused page is not live."""
     at = timezone.now() - timedelta(minutes=1)
     for _number in range(60):
         make_event(at=at)
@@ -101,6 +101,7 @@ def test_pages_by_key(db: None, operator: Client) -> None:
     assert len(listed) == len(set(listed)) == 60
     assert b"hx-get" in first.content
     assert b"hx-get" not in second.content
+    assert b"hx-get" not in operator.get(first.context["pause"][1]).content
 
 
 @pytest.mark.parametrize("query", [{"ip": "1.2.3"}, {"network": "10.0.0.0/99"}])

@@ -173,9 +173,10 @@ def test_every_number_leads_to_its_rows(alice_org: Organization, operator: Clien
 
 
 def test_live_part_is_a_fragment(db: None, operator: Client) -> None:
-    """The page fetches its part again by itself; the part is no whole page."""
+    """The page fetches its part again by itself unless paused; the part is no whole page."""
     page = operator.get(reverse("relay:ops_floor")).content.decode()
     assert f'hx-get="{reverse("relay:ops_floor_live")}"' in page
+    assert "hx-get" not in operator.get(reverse("relay:ops_floor"), {"paused": "1"}).content.decode()
     part = operator.get(reverse("relay:ops_floor_live")).content.decode()
     assert "What is wrong now" in part
     assert "<html" not in part
