@@ -87,6 +87,10 @@ class Shell:
         return None if self.organization is None or self.is_floor else usage_of(self.organization.pk)
 
     @cached_property
+    def sees_messages(self) -> bool:
+        return roles.can(self.membership, roles.MESSAGES_SEE)
+
+    @cached_property
     def security_url(self) -> str:
         return reverse("accounts:security")
 

@@ -65,3 +65,13 @@ def test_days_count_emails_and_the_fullest_hour(
     queued_message(alice_org, received_at=now)
     ((_start, _end, total, most),) = alice_client.get("/plan/").context["days"]
     assert (total, most) == (3, 3)
+
+
+def test_billing_gets_numbers_without_links_to_mail(
+    alice_org: Organization, client_for: Callable[..., Client], queued_message: Callable[..., Message]
+) -> None:
+    """A number links to its rows only for those who may see the rows."""
+    payer = make_user("payer@alice.example")
+    Membership.objects.create(user=payer, organization=alice_org, role=Role.BILLING)
+    queued_message(alice_org)
+    assert "/messages/" not in client_for(payer).get("/plan/").content.decode()

@@ -83,3 +83,12 @@ def test_unknown_address_is_a_page_with_a_way_back(alice_client: Client) -> None
     response = alice_client.get("/nothing-here/")
     assert response.status_code == 404
     assert "There is nothing here for you." in response.content.decode()
+
+
+def test_form_without_its_token_says_that_it_expired(alice: User, alice_org: Organization) -> None:
+    """The page for a stale form is the panel's own and says that nothing was changed."""
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(alice)
+    response = client.post(reverse("relay:theme"), {"theme": "dark"})
+    assert response.status_code == 403
+    assert "Nothing was changed." in response.content.decode()
