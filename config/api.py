@@ -13,6 +13,7 @@ from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import URLPattern, URLResolver, re_path
 from ninja import NinjaAPI
+from ninja.operation import Operation
 
 from relay.api import app_passwords, auth_events, messages, networks, senders, smtp_users
 from relay.api.problems import add_handlers, not_allowed, not_found
@@ -23,6 +24,9 @@ View = Callable[..., HttpResponse]
 
 class Api(NinjaAPI):
     """Ninja's own 404 and 405 are not problem documents, and only its views would answer at all."""
+
+    def get_openapi_operation_id(self, operation: Operation) -> str:
+        return operation.view_func.__name__  # what generated clients call their methods
 
     @property
     def urls(self) -> tuple[list[URLResolver | URLPattern], str, str]:

@@ -45,8 +45,32 @@ class Bearer(HttpBearer):
         return key
 
 
-def needs(scope: str) -> dict[str, Any]:
-    return {"auth": Bearer(str(scope)), "openapi_extra": {"x-scope": str(scope)}}
+PROBLEM = {
+    "description": "A problem document (RFC 9457)",
+    "content": {
+        "application/problem+json": {
+            "schema": {
+                "type": "object",
+                "required": ["type", "title", "status", "detail"],
+                "properties": {
+                    "type": {"type": "string", "format": "uri"},
+                    "title": {"type": "string"},
+                    "status": {"type": "integer"},
+                    "detail": {"type": "string"},
+                    "reference": {"type": "string"},
+                    "errors": {"type": "array", "items": {"type": "object"}},
+                },
+            }
+        }
+    },
+}
+
+
+def needs(scope: str, **answers: Any) -> dict[str, Any]:
+    """answers: responses of the schema that no pydantic model describes, by name like http200."""
+    known: dict[int | str, Any] = {int(name.removeprefix("http")): answer for name, answer in answers.items()}
+    responses = known | {"default": PROBLEM}
+    return {"auth": Bearer(str(scope)), "openapi_extra": {"x-scope": str(scope), "responses": responses}}
 
 
 def actor_of(request: ApiRequest) -> Actor:

@@ -22,6 +22,8 @@ from relay.queue import message_state
 
 router = Router(tags=["Messages"])
 
+CONTENT = {"description": "The octets as relayed", "content": {"message/rfc822": {"schema": {"type": "string"}}}}
+
 
 class MessageOut(Schema):
     id: UUID
@@ -126,10 +128,8 @@ def get_message(request: ApiRequest, id: UUID) -> Any:
 @router.get(
     "/messages/{uuid:id}/content",
     summary="Get a message's content",
-    **{**needs(Scope.MESSAGES_READ), "openapi_extra": {"x-scope": Scope.MESSAGES_READ.value, "responses": {
-        200: {"description": "The octets as relayed", "content": {"message/rfc822": {"schema": {"type": "string"}}}}
-    }}},
-)  # fmt: skip
+    **needs(Scope.MESSAGES_READ, http200=CONTENT),
+)
 def get_content(request: ApiRequest, id: UUID) -> HttpResponse:
     """message/rfc822: the octets as they are relayed, our trace header first."""
     message = get_object_or_404(Message, organization=request.auth.organization, pk=id)

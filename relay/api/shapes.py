@@ -8,7 +8,7 @@ import base64
 import json
 from typing import Annotated, Any, Generic, TypeVar
 
-from ninja import Field, Schema
+from ninja import Query, Schema
 from pydantic import AfterValidator, ConfigDict
 
 from relay.api.problems import ProblemError
@@ -40,8 +40,8 @@ def _printable(text: str) -> str:
 
 
 Text = Annotated[str, AfterValidator(_printable)]  # PostgreSQL takes no NUL, and no name or address holds a control
-Limit = Annotated[int, Field(ge=1, le=PAGE_MAX, description="How many at most.")]
-CursorText = Annotated[str, Field(max_length=300, description="`next_cursor` of the page before.")]
+Limit = Annotated[int, Query(ge=1, le=PAGE_MAX, description="How many at most.")]
+CursorText = Annotated[str, Query(max_length=300, description="next_cursor of the page before.")]
 
 
 class Body(Schema):

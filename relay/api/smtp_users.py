@@ -69,7 +69,7 @@ def list_smtp_users(request: ApiRequest, limit: Limit = PAGE, cursor: CursorText
 
 @router.post("/smtp-users", response={201: SmtpUserOut}, summary="Create an SMTP user", **needs(Scope.SMTP_USERS_WRITE))
 def create_smtp_user(request: ApiRequest, data: SmtpUserNew) -> Any:
-    """Its username is `<name>.<your organization>`, and is never used again after it."""
+    """Its username is the name, a dot, and the slug of the organization. It is never used again for another one."""
     return Status(201, credentials.create_smtp_user(request.auth.organization, actor=actor_of(request), **data.dict()))
 
 

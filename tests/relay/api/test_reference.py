@@ -1,5 +1,6 @@
 """The reference page and the schema."""
 
+import json
 import re
 
 import pytest
@@ -9,6 +10,11 @@ from django.utils.html import escape
 from relay.api.problems import KINDS
 
 pytestmark = pytest.mark.django_db
+
+
+def without_repetition(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    assert len(dict(pairs)) == len(pairs)
+    return dict(pairs)
 
 
 @pytest.fixture
@@ -64,3 +70,19 @@ def test_the_schema_is_openapi_3_1() -> None:
     schema = Client().get("/api/v1/openapi.json").json()
     assert schema["openapi"].startswith("3.1")
     assert schema["components"]["securitySchemes"]["Bearer"] == {"type": "http", "scheme": "bearer"}
+
+
+def test_the_schema_serves_generated_clients() -> None:
+    """Every call has a short name of its own, one answer of success, and problem documents for the rest."""
+    text = Client().get("/api/v1/openapi.json").content
+    schema = json.loads(text, object_pairs_hook=without_repetition)
+    operations = [operation for path in schema["paths"].values() for operation in path.values()]
+    names = [operation["operationId"] for operation in operations]
+    assert len(names) == len(set(names))
+    assert "create_app_password" in names
+    for operation in operations:
+        successes = [code for code in operation["responses"] if code.startswith("2")]
+        assert len(successes) == 1
+        assert "application/problem+json" in operation["responses"]["default"]["content"]
+    content = schema["paths"]["/api/v1/messages/{id}/content"]["get"]["responses"]["200"]
+    assert list(content["content"]) == ["message/rfc822"]
