@@ -12,7 +12,14 @@ from celery import shared_task
 from audit.partitions import make_partitions as make_partitions_ahead
 from audit.retention import delete_expired as delete_expired_events
 from audit.rollup import roll_up_auth_hours
-from relay.retention import DEFAULT_RETENTION_DAYS, delete_expired_content, forget_dead_workers, retention_days
+from relay.retention import (
+    DEFAULT_RETENTION_DAYS,
+    delete_expired_content,
+    delete_expired_refusals,
+    delete_old_credential_changes,
+    forget_dead_workers,
+    retention_days,
+)
 
 Work = Callable[[], None]
 
@@ -36,7 +43,9 @@ def make_partitions() -> None:
 
 @_task
 def delete_expired() -> None:
-    """Deletes what has passed its retention: auth log days, the content of old mail, heartbeats of the dead."""
+    """Deletes what has passed its retention: auth log, content of old mail, refusals, what only processes read."""
     delete_expired_events(days_of=retention_days(), default=DEFAULT_RETENTION_DAYS)
     delete_expired_content()
+    delete_expired_refusals()
+    delete_old_credential_changes()
     forget_dead_workers()
