@@ -14,7 +14,7 @@ from relay.database import conninfo
 
 Connection = AsyncConnection[Any]
 Pool = AsyncConnectionPool[Connection]
-PATIENCE_SECONDS = 5.0
+PATIENCE_SECONDS = 2.0
 
 
 def make_pool(*, name: str, least: int = 1, most: int = 8) -> Pool:

@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import psycopg
@@ -28,7 +28,7 @@ from psycopg_pool import PoolTimeout
 from redis.exceptions import RedisError
 
 from relay import delivery, limits, queue
-from relay.connections import make_pool
+from relay.connections import Connection, make_pool
 from relay.content import aload
 from relay.delivery import Tools
 from relay.logs import get_logger
@@ -43,6 +43,8 @@ IN_HAND = 400  # recipients claimed for next hops, those that wait for a session
 LARGE_OCTETS = 4 * 1024 * 1024
 LARGE_AT_ONCE = 4  # messages above it whose content is in memory
 DATABASE_ERRORS = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
+
+T = TypeVar("T")
 
 log = get_logger(__name__)
 
@@ -132,15 +134,11 @@ class DeliveryLoop:
     async def _finish(self, parts: list[asyncio.Task[None]]) -> None:
         """Ends claiming, lets attempts in flight come to an end, and gives back what was not offered."""
         claiming, renewing, *others = parts
-        for task in (claiming, *others):
-            task.cancel()
-        await asyncio.gather(claiming, *others, return_exceptions=True)
+        await _cancel([claiming, *others])
         if self._jobs:
             await asyncio.wait(self._jobs, timeout=self.pace.finish)
         unfinished = list(self._jobs)
-        for task in (*unfinished, renewing):
-            task.cancel()
-        await asyncio.gather(*unfinished, renewing, return_exceptions=True)
+        await _cancel([*unfinished, renewing])
         with suppress(*DATABASE_ERRORS):
             async with self._pool.connection() as connection:
                 await queue.give_back(connection, list(self._renewed))
@@ -166,7 +164,8 @@ class DeliveryLoop:
         self._start(claim, began)
         if claim.recipients + claim.parked < CLAIM:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), self.pace.claim)
+                async with asyncio.timeout(self.pace.claim):
+                    await self._wake.wait()
 
     def _open_routes(self) -> list[str]:
         """Nothing is claimed for next hops that could not begin soon: another worker may have room."""
@@ -214,15 +213,19 @@ class DeliveryLoop:
                     settlements = await delivery.attempt(job, tools)
             else:
                 settlements = await delivery.attempt(job, tools)
-        except LeaseLostError:
+        except (LeaseLostError, *DATABASE_ERRORS) as exc:
             self.figures["leases_lost"] += 1
-            log.warning("delivery.lease_lost", message=str(job.message_id))
-            return
+            log.warning("delivery.lease_lost", message=str(job.message_id), error=type(exc).__name__)
+            settlements = []
         except Exception as exc:
             self.figures["errors"] += 1
             log.exception("delivery.attempt_failed", message=str(job.message_id))
             settlements = delivery.unexpected(job, exc)
-        await self._settle([(job, settlement) for settlement in settlements])
+        if settlements:
+            await self._settle([(job, settlement) for settlement in settlements])
+        if len(settlements) < len(job.recipients):
+            # If the lease is ours after all, nobody need wait for its end; what reached the final dot stays leased.
+            await self._insist(lambda connection: queue.give_back(connection, [job.lease]))
 
     async def _load(self, message_id: UUID) -> bytes:
         async with self._pool.connection() as connection:
@@ -244,15 +247,7 @@ class DeliveryLoop:
 
     async def _settle(self, settlements: list[tuple[Job, Settlement]]) -> None:
         """Writes results down, however long the database is away: what the next hop has taken must not go again."""
-        while True:
-            try:
-                async with self._pool.connection() as connection:
-                    owned = await queue.settle(connection, settlements)
-                break
-            except DATABASE_ERRORS:
-                self.figures["settles_late"] += 1
-                log.warning("delivery.settle_waits", recipients=len(settlements))
-                await asyncio.sleep(self.pace.retry)
+        owned = await self._insist(lambda connection: queue.settle(connection, settlements))
         for job, settlement in settlements:
             self._renewed.pop(job.lease, None)
             if settlement.recipient.id in owned:
@@ -260,6 +255,17 @@ class DeliveryLoop:
             else:
                 self.figures["leases_lost"] += 1
                 log.warning("delivery.settled_too_late", message=str(job.message_id), outcome=str(settlement.outcome))
+
+    async def _insist(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """Does it again until the database has done it."""
+        while True:
+            try:
+                async with self._pool.connection() as connection:
+                    return await work(connection)
+            except DATABASE_ERRORS:
+                self.figures["settles_late"] += 1
+                log.warning("delivery.settle_waits")
+                await asyncio.sleep(self.pace.retry)
 
     # --- The parts beside ---
 
@@ -321,6 +327,15 @@ class DeliveryLoop:
             with suppress(RedisError, OSError):
                 await client.aclose()
         await asyncio.sleep(self.pace.redis_retry)
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancels until all have ended: libraries that use asyncio.wait_for lose a cancellation now and then (3.11)."""
+    waiting = set(tasks)
+    while waiting:
+        for task in waiting:
+            task.cancel()
+        _ended, waiting = await asyncio.wait(waiting, timeout=0.5)
 
 
 # --- In a thread of a worker process ----------------------------------------------------------------------------------

@@ -103,7 +103,7 @@ class ScriptedServer:
 
     async def _say(self, writer: asyncio.StreamWriter, verb: str) -> str:
         entries = self._left.get(verb) or [DEFAULTS[verb]]
-        words = entries.pop(0) if len(entries) > 1 else entries[0]
+        words: Any = entries.pop(0) if len(entries) > 1 else entries[0]
         if callable(words):
             words = await words()
         if isinstance(words, bytes):
@@ -119,7 +119,7 @@ class ScriptedServer:
         parts = [line if n == len(lines) - 1 else f"{code}-{line[4:]}" for n, line in enumerate(lines)]
         writer.write("".join(f"{part}\r\n" for part in parts).encode())
         await writer.drain()
-        return words
+        return str(words)
 
     async def _ehlo(self, writer: asyncio.StreamWriter) -> None:
         if "EHLO" in self._left:

@@ -372,7 +372,7 @@ async def test_replies_pushed_in_before_tls(certificate: Path) -> None:
 
 # --- AUTH -------------------------------------------------------------------------------------------------------------
 
-LOGIN = {"username": "relay", "password": "pässword"}
+LOGIN: dict[str, Any] = {"username": "relay", "password": "pässword"}
 
 
 async def test_auth_plain() -> None:

@@ -5,6 +5,7 @@ import base64
 import os
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import redis.asyncio
@@ -356,7 +357,7 @@ async def _said(server: ScriptedServer, command: str) -> bool:
 
 
 async def test_no_final_dot_after_45_seconds_without_renewal(alice_org: Organization) -> None:
-    """A worker that cannot know whether its lease is its own sends no final dot, and settles nothing."""
+    """A worker that cannot know whether its lease is its own sends no final dot, and undoes the attempt."""
     await amake_message(alice_org, route="smarthost")
 
     async def time_passes() -> str:
@@ -364,7 +365,25 @@ async def test_no_final_dot_after_45_seconds_without_renewal(alice_org: Organiza
             delivery._renewed[lease] -= 46
         return "354 Go on"
 
-    async with ScriptedServer({"DATA": time_passes}) as server:
+    async with ScriptedServer({"DATA": [time_passes, "354 Go on"]}) as server:
+        with smarthost(server):
+            async with delivering() as delivery:
+                await all_settled()
+                assert delivery.figures["leases_lost"] == 1
+    assert (server.commands.count("DATA"), len(server.taken)) == (2, 1)
+    assert [(row.number, row.outcome) for row in await attempts()] == [(1, "delivered")]
+
+
+async def test_no_final_dot_when_another_has_the_lease(alice_org: Organization) -> None:
+    """The database says so before the dot: the message is left to the other, untouched."""
+    await amake_message(alice_org, route="smarthost")
+    other = uuid4()
+
+    async def another_takes_it() -> str:
+        await Recipient.objects.aupdate(lease=other)
+        return "354 Go on"
+
+    async with ScriptedServer({"DATA": another_takes_it}) as server:
         with smarthost(server):
             async with delivering() as delivery:
 
@@ -372,9 +391,9 @@ async def test_no_final_dot_after_45_seconds_without_renewal(alice_org: Organiza
                     return delivery.figures["leases_lost"] == 1
 
                 await eventually(noticed)
-                assert not server.taken
-                (recipient,) = (await recipients()).values()
-                assert recipient.lease is not None and recipient.settled_at is None
+        assert not server.taken
+    (recipient,) = (await recipients()).values()
+    assert (recipient.lease, recipient.settled_at) == (other, None)
 
 
 async def test_an_error_of_ours_does_not_end_the_loop(alice_org: Organization, monkeypatch: pytest.MonkeyPatch) -> None:
