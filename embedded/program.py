@@ -61,6 +61,7 @@ class Child:
         self._process: subprocess.Popen[bytes] | None = None
         self._steps: list[tuple[float, signal.Signals, bool]] | None = None
         self._leader_seen_gone = False
+        self._identity: processes.Identity | None = None
 
     @property
     def pid(self) -> int | None:
@@ -92,8 +93,9 @@ class Child:
         finally:
             os.close(log)
         self._steps, self._leader_seen_gone = None, False
-        if identity := processes.identity_of(self._process.pid):
-            processes.record(self._pid_file, identity)
+        self._identity = processes.identity_of(self._process.pid)
+        if self._identity:
+            processes.record(self._pid_file, self._identity)
 
     def poll(self) -> int | None:
         """The exit status, negative for a signal; None while it runs."""
@@ -122,7 +124,8 @@ class Child:
         """
         now = time.monotonic() if now is None else now
         if self._process is None or self._gone():
-            self._pid_file.unlink(missing_ok=True)
+            if self._identity and processes.recorded(self._pid_file) == self._identity:
+                self._pid_file.unlink(missing_ok=True)
             return True
         if self._steps is None:
             late = now + self.program.stop_seconds

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from embedded import directories
 from embedded.errors import EmbeddedError
 from embedded.lock import Lock, LockHeldError
 from embedded.supervisor import Stage, Supervisor
@@ -21,15 +20,14 @@ def run(
     stages: Sequence[Stage], *, state: Path, line: str, check: Callable[[], None], say: Callable[[str], None]
 ) -> None:
     """Run until a signal, or, where a run is there already, print its line."""
-    directories.state_directories(state)
     sign = state / "run" / "ready.json"
     deadline = time.monotonic() + WAIT_SECONDS
     told = False
     while True:
         try:
-            with Lock(state):
+            with Lock(state) as lock:
                 sign.unlink(missing_ok=True)
-                _supervise(stages, state=state, sign=sign, line=line, check=check, say=say)
+                _supervise(stages, state=state, lock=lock, line=line, check=check, say=say)
                 return
         except LockHeldError as held:
             if there := _line_of(sign, held.pid):
@@ -47,11 +45,13 @@ def _supervise(
     stages: Sequence[Stage],
     *,
     state: Path,
-    sign: Path,
+    lock: Lock,
     line: str,
     check: Callable[[], None],
     say: Callable[[str], None],
 ) -> None:
+    sign = state / "run" / "ready.json"
+
     def when_ready() -> None:
         beside = sign.with_suffix(".new")
         beside.write_text(json.dumps({"pid": os.getpid(), "line": line}))
@@ -59,10 +59,14 @@ def _supervise(
         say(line)
 
     def when_stopping() -> None:
-        sign.unlink(missing_ok=True)
+        if lock.lost():
+            say(f"{state} was removed")
+        else:
+            sign.unlink(missing_ok=True)
         say("stopping")
 
-    Supervisor(stages, state=state, say=say).run(check=check, when_ready=when_ready, when_stopping=when_stopping)
+    supervisor = Supervisor(stages, state=state, say=say, lost=lock.lost)
+    supervisor.run(check=check, when_ready=when_ready, when_stopping=when_stopping)
 
 
 def _line_of(sign: Path, pid: int) -> str | None:

@@ -46,7 +46,8 @@ class Watched:
     deaths: int = 0
     started: float = 0.0
     due: float | None = None
-    was_ready: bool = False
+    ready: bool = False  # this process has answered
+    up: bool = False  # some process of it has
 
     @property
     def name(self) -> str:
@@ -54,10 +55,13 @@ class Watched:
 
 
 class Supervisor:
-    def __init__(self, stages: Sequence[Stage], *, state: Path, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, stages: Sequence[Stage], *, state: Path, say: Callable[[str], None], lost: Callable[[], bool]
+    ) -> None:
         self._stages = stages
         self._state = state
         self._say = say
+        self._lost = lost  # whether the state directory is no longer ours: then its files may be another run's
         self._watched: list[list[Watched]] = []
         self._stopping = False
         self._wake, self._waker = os.pipe()
@@ -108,8 +112,7 @@ class Supervisor:
         self._watched.append(group)
         for watched in group:
             self._launch(watched)
-        for watched in group:
-            self._await(watched)
+        self._await(group)
 
     def _run_step(self, planned: Step) -> None:
         """In a forked child: what it loads, opens and threads is gone with it."""
@@ -124,21 +127,29 @@ class Supervisor:
         if status != 0:
             raise StartFailedError(running.failure())
 
-    def _await(self, watched: Watched) -> None:
-        deadline = time.monotonic() + watched.child.program.ready_seconds
-        while not self._ready(watched):
+    def _await(self, group: list[Watched]) -> None:
+        """Until all of them answer and none has died since it did."""
+        began = time.monotonic()
+        while missing := [watched for watched in group if not self._ready(watched)]:
             if self._stopping:
                 raise StoppedError
-            for other in self._all():
-                if other.deaths >= START_DEATHS and not other.was_ready:
-                    raise StartFailedError(other.child.failure("ends again and again"))
-            if time.monotonic() > deadline:
-                raise StartFailedError(watched.child.failure("does not answer"))
+            for watched in group:
+                if watched.deaths >= START_DEATHS:
+                    raise StartFailedError(watched.child.failure("ends again and again"))
+            for watched in missing:
+                if time.monotonic() - began > watched.child.program.ready_seconds:
+                    raise StartFailedError(watched.child.failure("does not answer"))
             self._turn(0.2)
-        watched.was_ready = True
+        for watched in group:
+            watched.deaths = 0
 
     def _ready(self, watched: Watched) -> bool:
-        return watched.child.poll() is None and watched.due is None and watched.child.program.ready()
+        """Asked of a process once: it must answer, after that it must only live."""
+        if watched.child.poll() is not None or watched.due is not None:
+            return False
+        watched.ready = watched.ready or watched.child.program.ready()
+        watched.up = watched.up or watched.ready
+        return watched.ready
 
     def _turn(self, seconds: float) -> None:
         """One turn: wait for a signal or the time to pass, bury the dead, start again what is due."""
@@ -147,6 +158,7 @@ class Supervisor:
         with suppress(BlockingIOError):
             os.read(self._wake, 4096)
         orphans.reap(keep={pid for watched in self._all() if (pid := watched.child.pid)} | step.PIDS)
+        self._stopping = self._stopping or self._lost()
         if self._stopping:
             return
         for watched in self._all():
@@ -165,16 +177,16 @@ class Supervisor:
             self._postpone(watched, f"{watched.name} {_cause(status)}")
         if watched.due is not None and now >= watched.due:
             self._launch(watched)
-            if watched.due is None and watched.was_ready:
+            if watched.due is None and watched.up:
                 self._say(f"{watched.name} runs again")
 
     def _launch(self, watched: Watched) -> None:
         """A start that fails while we run is tried again like a death: a full disk may have room a minute later."""
-        watched.started, watched.due = time.monotonic(), None
+        watched.started, watched.due, watched.ready = time.monotonic(), None, False
         try:
             watched.child.start()
         except (EmbeddedError, OSError) as error:
-            if not watched.was_ready and watched.deaths + 1 >= START_DEATHS:
+            if not watched.up and watched.deaths + 1 >= START_DEATHS:
                 raise StartFailedError(f"{watched.name}: {error}") from error
             self._postpone(watched, f"{watched.name} cannot be started: {error}")
 
@@ -202,7 +214,8 @@ class Supervisor:
                 with suppress(BlockingIOError):
                     os.read(self._wake, 4096)
                 orphans.reap(keep={pid for child in left if (pid := child.pid)})
-        orphans.end(self._state)
+        if not self._lost():
+            orphans.end(self._state)
         orphans.reap(keep=set())
 
     def _all(self) -> list[Watched]:

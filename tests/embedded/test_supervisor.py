@@ -232,6 +232,40 @@ def test_a_second_start_waits_for_the_first(start: Start, state: Path) -> None:
     assert first.end() == 0
 
 
+def test_a_new_clone_in_the_old_place_waits_for_the_old_run(
+    start: Start, state: Path, make_state: Callable[[], Path]
+) -> None:
+    """`rm -rf` under a running supervisor: it ends by itself, touches nothing of the new run, and the new one runs."""
+    first = start([{"name": "one", "sh": STAYS}])
+    first.until("Gatepost is ready")
+    old = processes.identity_of(first.pid_of("one"))
+    assert old is not None
+    state.rename(make_state() / "removed")
+    state.mkdir()
+    second = start([{"name": "one", "sh": STAYS}])
+    second.until("Gatepost is ready")
+    assert first.wait() == 0
+    assert first.lines[-2:] == [f"{state} was removed", "stopping"]
+    assert not processes.alive(old)
+    assert second.runs("one")
+    assert at_work(state) == [second.pid_of("one")]
+    assert second.end() == 0
+
+
+def test_ready_is_said_when_all_answer_at_once(start: Start, state: Path) -> None:
+    """A process that answered and died while others still start is waited for again."""
+    again = f"if [ -e died ]; then sleep 0.5; touch answers; {STAYS}; fi"
+    run = start(
+        [
+            {"name": "brief", "sh": f"{again}; touch answers; sleep 0.2; rm answers; touch died", "ready": "answers"},
+            {"name": "slow", "sh": f"while [ ! -e died ]; do sleep 0.1; done; touch up; {STAYS}", "ready": "up"},
+        ]
+    )
+    run.until("Gatepost is ready")
+    assert (state / "answers").exists()
+    assert run.end() == 0
+
+
 def test_a_ready_line_of_a_killed_run_is_not_believed(start: Start, state: Path) -> None:
     """After kill -9 the old line lies there still; the next run starts instead of printing it."""
     first = start([{"name": "one", "sh": STAYS}])
