@@ -2,8 +2,12 @@
 
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from threading import Barrier
 
+import pytest
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
@@ -40,6 +44,27 @@ def test_second_submit_makes_no_second_password(alice_client: Client, shop: Smtp
     assert AppPassword.objects.count() == 1
     assert not SECRET.search(again.content.decode())
     assert "nothing more was made" in again.content.decode()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_double_click_makes_one_password(alice_client: Client, shop: SmtpUser) -> None:
+    """Two requests with the same token at the same time: one makes a password, the other is led away."""
+    url = f"/smtp-users/{shop.pk}/app-passwords/new/"
+    sent = {"name": "web-1", "kind": "app", "expires_in": "", "token": _token(alice_client, url)}
+    barrier = Barrier(2)
+
+    def click(_number: int) -> int:
+        try:
+            client = Client()
+            client.cookies = alice_client.cookies
+            barrier.wait(timeout=10)
+            return client.post(url, sent).status_code
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(pool.map(click, range(2))) == [200, 302]
+    assert AppPassword.objects.count() == 1
 
 
 def test_form_without_its_token_makes_nothing(alice_client: Client, shop: SmtpUser) -> None:

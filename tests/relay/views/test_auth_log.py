@@ -2,11 +2,12 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import timedelta
 from typing import cast
 
 import pytest
+from django.http import StreamingHttpResponse
 from django.test import Client
 from django.utils import timezone
 
@@ -14,6 +15,7 @@ from accounts.models import Organization
 from audit.models import AuthEvent, Reason
 from audit.queries import Cursor
 from relay.models import SmtpUser
+from relay.views import auth_log
 
 Attempts = Callable[..., AuthEvent]
 
@@ -95,8 +97,11 @@ def test_unknown_reference_is_404(alice_client: Client) -> None:
     assert alice_client.get("/auth-log/'%20or%201/").status_code == 404
 
 
+pytestmark = pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume asynchronous")  # the test's client
+
+
 def _text(response: object) -> str:
-    return b"".join(cast(Iterable[bytes], response.streaming_content)).decode()  # type: ignore[attr-defined]
+    return b"".join(cast(StreamingHttpResponse, response)).decode()
 
 
 def test_export_holds_the_filtered_rows(alice_client: Client, attempted: Attempts, alice_org: Organization) -> None:
@@ -107,6 +112,21 @@ def test_export_holds_the_filtered_rows(alice_client: Client, attempted: Attempt
     assert response["Content-Disposition"].startswith("attachment;")
     (row,) = csv.DictReader(io.StringIO(_text(response)))
     assert (row["reference"], row["reason"], row["ip"]) == (refused.reference, "network", "192.0.2.10")
+
+
+def test_export_goes_through_its_pages(
+    alice_client: Client, attempted: Attempts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every attempt once, also across the borders of the pages that it reads."""
+    monkeypatch.setattr(auth_log, "EXPORT_PAGE", 2)
+    made = [attempted(reason=Reason.OK).reference for _number in range(5)]
+    rows = list(csv.DictReader(io.StringIO(_text(alice_client.get("/auth-log/export.csv")))))
+    assert [row["reference"] for row in rows] == made[::-1]
+
+
+def test_export_with_a_nonsense_filter_is_refused(alice_client: Client) -> None:
+    """Before the first octet of the file."""
+    assert alice_client.get("/auth-log/export.csv", {"ip": "nonsense"}).status_code == 400
 
 
 @pytest.mark.parametrize("name", ['=HYPERLINK("http://evil.example")', "+1", "-1", "@SUM(A1)"])

@@ -83,12 +83,12 @@ def test_removing_the_last_one_says_that_all_may_come(alice_client: Client, alic
 
 
 def test_removing_one_of_two_names_who_is_shut_out(
-    alice_client: Client, alice_org: Organization, attempted: Callable[..., object]
+    alice_client: Client, alice_org: Organization, shop: SmtpUser, attempted: Callable[..., object]
 ) -> None:
     """The same warning stands before a removal."""
     row = add_network(alice_org, cidr="198.51.100.0/24", actor=SYSTEM)
     add_network(alice_org, cidr="192.0.2.0/24", actor=SYSTEM)
-    attempted(ip="198.51.100.20")
+    attempted(ip="198.51.100.20", smtp_user=shop)
     assert "198.51.100.20" in alice_client.get(f"/networks/{row.pk}/remove/").content.decode()
 
 
