@@ -24,7 +24,7 @@ _AGE = re.compile(r"(\d{1,5})(m|h|d)")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
-class SearchInvalid(ValidationError):  # noqa: N818  # a fact about the line, read in a form
+class SearchInvalid(ValidationError):
     """A search that cannot be understood, and which word is why."""
 
 
