@@ -22,7 +22,7 @@ urlpatterns = [
         name="ops_domain_withdraw",
     ),
     path("auth/", auth_review.auth_review, name="ops_auth_review"),
-    path("auth/live/", auth_review.auth_review_live, name="ops_auth_review_live"),
+    path("auth/live/<str:part>/", auth_review.auth_review_live, name="ops_auth_review_live"),
     path("auth/export.csv", auth_review.auth_review_csv, name="ops_auth_review_csv"),
     path("auth/username/", stories.username, name="ops_username"),
     path("auth/ip/", stories.ip, name="ops_ip"),

@@ -7,7 +7,7 @@ Source  audit/queries.py and audit/review.py read the rows.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.db.models import QuerySet
 from django.utils.functional import Promise
@@ -79,6 +79,11 @@ class AttemptFilters:
             ),
             bad=tuple(given for given, read in ((ip, read_ip), (network, read_network)) if given and not read),
         )
+
+    @property
+    def is_short(self) -> bool:
+        """Whether its facets are cheap enough to be counted again every few seconds."""
+        return self.period.length <= timedelta(hours=1)
 
     def until(self, now: datetime) -> AuthFilters:
         """As audit reads it: the columns, since the period's begin."""

@@ -5,34 +5,22 @@ Units   Counts of accepts, deliveries and failures are recipients; of refused lo
         STALE_SECONDS: a worker writes its heartbeat every 5 s; silent for longer it is dead or stuck.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Count, F, Max, Min, Q, Sum
-from django.utils.functional import Promise
-from django.utils.translation import gettext_lazy as _
+from django.db.models import Count, F, Max, Min, Q
 
 from accounts.models import Organization
-from audit.models import AuthEvent, Reason, Result
-from relay.models import DeliveryAttempt, Message, Recipient, Worker
-from relay.ops.asked import FLOOR_PERIODS
+from relay.models import DeliveryAttempt, Recipient, Worker
+from relay.ops.flow import Flow, RefusedReason, flow_of
 from relay.ops.usage import NearLimit, near_limit
 
 STALE_SECONDS = 15
 FORGOTTEN = timedelta(minutes=10)  # a worker silent for longer was replaced; its row tells nothing any more
 HOPS = 20
 KINDS = ("smtpd", "delivery")
-
-
-@dataclass(frozen=True, slots=True)
-class Flow:
-    """One kind of event, counted over FLOOR_PERIODS."""
-
-    name: str
-    label: str | Promise
-    counts: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +80,6 @@ class WorkerState:
 
 
 @dataclass(frozen=True, slots=True)
-class RefusedReason:
-    reason: str
-    label: str
-    counts: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Floor:
     at: datetime
     flows: list[Flow]
@@ -117,10 +98,10 @@ class Floor:
 
 
 def floor_of(*, now: datetime) -> Floor:
-    refused, logins = _logins(now=now)
+    flows, refused = flow_of(now=now)
     return Floor(
         at=now,
-        flows=[*_mail(now=now), *logins],
+        flows=flows,
         queue=_queue(now=now),
         next_hops=_next_hops(now=now),
         workers=_workers(now=now),
@@ -130,49 +111,6 @@ def floor_of(*, now: datetime) -> Floor:
             Organization.objects.filter(state=Organization.State.PENDING, is_system=False).order_by("created_at")
         ),
     )
-
-
-def _by_period(what: Callable[[Q], Any], at: str, *, now: datetime) -> dict[str, Any]:
-    """Aggregates named p0, p1, p2: `what` over the rows younger than each period."""
-    return {f"p{place}": what(Q(**{f"{at}__gte": period.since(now)})) for place, period in enumerate(FLOOR_PERIODS)}
-
-
-def _counts(found: Mapping[str, Any]) -> tuple[int, ...]:
-    return tuple(found[f"p{place}"] or 0 for place in range(len(FLOOR_PERIODS)))
-
-
-def _mail(*, now: datetime) -> Iterable[Flow]:
-    longest = FLOOR_PERIODS[-1].since(now)
-    accepted = Message.objects.filter(received_at__gte=longest).aggregate(
-        **_by_period(lambda young: Sum("recipient_count", filter=young), "received_at", now=now)
-    )
-    yield Flow("accepted", _("Accepted"), _counts(accepted))
-    for state, label in ((Recipient.State.DELIVERED, _("Delivered")), (Recipient.State.FAILED, _("Failed"))):
-        settled = Recipient.objects.filter(state=state, settled_at__gte=longest)
-        found = settled.aggregate(**_by_period(lambda young: Count("pk", filter=young), "settled_at", now=now))
-        yield Flow(state.value, label, _counts(found))
-
-
-def _logins(*, now: datetime) -> tuple[list[RefusedReason], list[Flow]]:
-    """Logins by result, and those that were not accepted by their true reason."""
-    rows = AuthEvent.objects.filter(at__gte=FLOOR_PERIODS[-1].since(now)).order_by().values("result", "reason")
-    found = list(rows.annotate(**_by_period(lambda young: Sum("count", filter=young), "at", now=now)))
-    labels = dict(Reason.choices)
-    refused = [
-        RefusedReason(row["reason"], str(labels.get(row["reason"], row["reason"])), _counts(row))
-        for row in found
-        if row["result"] != Result.ACCEPTED
-    ]
-    refused.sort(key=lambda each: each.counts[::-1], reverse=True)
-    flows = [
-        Flow("logins", _("Logins accepted"), _added(_counts(row) for row in found if row["result"] == Result.ACCEPTED)),
-        Flow("refused", _("Logins refused"), _added(_counts(row) for row in found if row["result"] != Result.ACCEPTED)),
-    ]
-    return refused, flows
-
-
-def _added(counts: Iterable[tuple[int, ...]]) -> tuple[int, ...]:
-    return tuple(map(sum, zip((0,) * len(FLOOR_PERIODS), *counts, strict=True)))
 
 
 def _queue(*, now: datetime) -> Queue:

@@ -1,9 +1,10 @@
 """Auth review: every login attempt of every customer, by facets, live; and the same rows as CSV."""
 
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
-from django.http import HttpResponse
+from django.http import Http404, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
@@ -21,13 +22,33 @@ from relay.views.ops.access import operator_page
 @require_safe
 @operator_page
 def auth_review(request: UserRequest) -> HttpResponse:
-    return render(request, "ops/auth_review.html", _context(request))
+    filters, now = AttemptFilters.from_query(request.GET), timezone.now()
+    query, paused = filters.query(), request.GET.get("paused") == "1"
+    context = {
+        **_rows(request, filters, now=now),
+        **_facets(filters, now=now),
+        "filters": filters,
+        "encoded": urlencode(query),
+        "asked": _asked(filters, query),
+        "periods": [
+            (period.label, period == filters.period, _address({**query, "period": period.key}))
+            for period in PERIODS.values()
+        ],
+        "pause": (_("Go live"), _address(query)) if paused else (_("Pause"), _address({**query, "paused": "1"})),
+    }
+    return render(request, "ops/auth_review.html", context)
 
 
 @require_safe
 @operator_page
-def auth_review_live(request: UserRequest) -> HttpResponse:
-    return render(request, "ops/parts/auth_review.html", _context(request))
+def auth_review_live(request: UserRequest, part: str) -> HttpResponse:
+    """The rows, or the facets: counting a month again every few seconds would cost more than it tells."""
+    filters, now = AttemptFilters.from_query(request.GET), timezone.now()
+    if part == "rows":
+        return render(request, "ops/parts/auth_rows.html", _rows(request, filters, now=now))
+    if part == "facets":
+        return render(request, "ops/parts/auth_facets.html", _facets(filters, now=now))
+    raise Http404
 
 
 @require_safe
@@ -36,31 +57,21 @@ def auth_review_csv(request: UserRequest) -> HttpResponse:
     return attempts_csv(attempts(AttemptFilters.from_query(request.GET), now=timezone.now()), name="auth-review")
 
 
-def _context(request: UserRequest) -> dict[str, Any]:
-    now = timezone.now()
-    filters = AttemptFilters.from_query(request.GET)
-    before = text_asked(request.GET, "before", 80)
+def _rows(request: UserRequest, filters: AttemptFilters, *, now: datetime) -> dict[str, Any]:
+    before, query = text_asked(request.GET, "before", 80), filters.query()
     rows, following = page_of(filters, now=now, before=before)
-    paused = request.GET.get("paused") == "1"
-    total, facets = facets_of(filters, now=now)
-    query = filters.query()
     organizations = organizations_of(rows)
     return {
-        "filters": filters,
-        "encoded": urlencode(query),
         "rows": [(row, organizations.get(row.organization_id or 0)) for row in rows],
-        "facets": [(facet.column.label, _lines(facet, query)) for facet in facets],
-        "total": total,
-        "asked": _asked(filters, query),
-        "periods": [
-            (period.label, period == filters.period, _address({**query, "period": period.key}))
-            for period in PERIODS.values()
-        ],
         "newer": _address(query) if before else "",
         "older": _address({**query, "before": following}) if following else "",
-        "is_live": not before and not paused,
-        "pause": (_("Go live"), _address(query)) if paused else (_("Pause"), _address({**query, "paused": "1"})),
+        "is_live": not before and request.GET.get("paused") != "1",
     }
+
+
+def _facets(filters: AttemptFilters, *, now: datetime) -> dict[str, Any]:
+    total, facets = facets_of(filters, now=now)
+    return {"total": total, "facets": [(facet.column.label, _lines(facet, filters.query())) for facet in facets]}
 
 
 def _address(query: dict[str, str]) -> str:

@@ -35,6 +35,7 @@ def address(alice_org: Organization) -> Callable[[str], str]:
             "ops_domain_withdraw": {**customer, "domain_pk": domain.pk},
             "ops_reference_page": {"text": event.reference},
             "ops_message": {"pk": message.pk},
+            "ops_auth_review_live": {"part": "rows"},
         }
         query = {"ops_username": "?name=guess.nobody", "ops_ip": "?ip=203.0.113.9"}.get(name, "")
         return reverse(f"relay:{name}", kwargs=arguments.get(name)) + query

@@ -122,12 +122,24 @@ def test_nonsense_is_no_error(query: dict[str, str], db: None, operator: Client)
 
 
 def test_live_part_is_a_fragment(db: None, operator: Client) -> None:
-    """The part that is fetched again keeps the filters and is no whole page."""
+    """The parts that are fetched again keep the filters and are no whole pages."""
     made = make_event(reason="wrong_password")
     make_event()
-    part = operator.get(reverse("relay:ops_auth_review_live"), {"reason": "wrong_password"})
-    assert [event.reference for event, _each in part.context["rows"]] == [made.reference]
-    assert b"<html" not in part.content
+    query = {"reason": "wrong_password"}
+    rows = operator.get(reverse("relay:ops_auth_review_live", args=["rows"]), query)
+    assert [event.reference for event, _each in rows.context["rows"]] == [made.reference]
+    facets = operator.get(reverse("relay:ops_auth_review_live", args=["facets"]), query)
+    assert facets.context["total"] == 1
+    assert b"<html" not in rows.content + facets.content
+    assert operator.get(reverse("relay:ops_auth_review_live", args=["other"])).status_code == 404
+
+
+@pytest.mark.parametrize(("period", "is_counted"), [("5m", True), ("1h", True), ("24h", False), ("30d", False)])
+def test_long_periods_are_counted_once(period: str, is_counted: bool, db: None, operator: Client) -> None:
+    """The rows are always live; the facets only where counting them again is cheap."""
+    page = operator.get(URL, {"period": period}).content.decode()
+    assert reverse("relay:ops_auth_review_live", args=["rows"]) in page
+    assert (reverse("relay:ops_auth_review_live", args=["facets"]) in page) is is_counted
 
 
 def test_names_of_attackers_are_text(db: None, operator: Client) -> None:

@@ -3,6 +3,7 @@
 from datetime import timedelta
 from html import unescape
 
+from django.core.cache import cache
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -83,6 +84,17 @@ def test_counts_by_period(alice_org: Organization) -> None:
     assert floor.flow("refused").counts == (3, 8, 15)
     assert floor.flow("logins").counts == (0, 0, 0)
     assert [(each.reason, each.counts) for each in floor.refused] == [("unknown_user", (3, 8, 15))]
+
+
+def test_day_is_counted_again_after_a_while(alice_org: Organization) -> None:
+    """The day's count may be half a minute old, but is never less than the hour's, which is always counted anew."""
+    make_message(alice_org, ago=timedelta(hours=5), recipient_count=7)
+    assert floor_of(now=timezone.now()).flow("accepted").counts == (0, 0, 7)
+    make_message(alice_org, ago=timedelta(hours=6), recipient_count=1)
+    make_message(alice_org, recipient_count=9)
+    assert floor_of(now=timezone.now()).flow("accepted").counts == (9, 9, 9)
+    cache.clear()
+    assert floor_of(now=timezone.now()).flow("accepted").counts == (9, 9, 17)
 
 
 def test_queue_depth_and_age(alice_org: Organization) -> None:
