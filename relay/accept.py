@@ -117,6 +117,9 @@ class Reading:
         return Ended(Reason.REVOKED if revoked else Reason.EXPIRED)
 
 
+LOOKS = 5  # a second one is usual; each more would need yet another limit set in between
+
+
 class RowsMissing(Exception):
     """A limit was set, or a window removed, since this process last looked: make the rows and begin again."""
 
@@ -134,7 +137,7 @@ class Acceptor:
 
     async def accept(self, conn: AsyncConnection[Any], batch: Sequence[Submission]) -> list[Outcome]:
         keys = {key for submission in batch for key in self._keys(submission)}
-        while True:
+        for _look in range(LOOKS):
             try:
                 async with conn.pipeline(), conn.transaction():
                     reading = await _lock_and_read(conn, batch, keys)
@@ -145,6 +148,7 @@ class Acceptor:
             except RowsMissing as missing:
                 await conn.execute(MAKE_ROWS, key_arrays(missing.keys))
                 keys |= missing.keys
+        raise RuntimeError("windows that were made are not found")
 
     def _keys(self, submission: Submission) -> list[Key]:
         scopes = self._scopes.get(submission.smtp_user_id, (ORGANIZATION,))

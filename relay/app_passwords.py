@@ -59,14 +59,20 @@ def digests(secret: str) -> list[bytes]:
 
 def stored_forms(secret: str, *, salt: bytes, iterations: int) -> StoredForms:
     text = canonical(secret)
-    salted = hashlib.pbkdf2_hmac("sha256", text.encode(), salt, iterations)
-    client_key = hmac.digest(salted, b"Client Key", "sha256")
+    stored_key, server_key = scram_keys(text, salt=salt, iterations=iterations)
     return StoredForms(
         hint=f"{text[:7]}…" if text.startswith(PREFIX) else f"{text[:4]}-…",
         digest=digests(secret)[0],
-        scram_stored_key=hashlib.sha256(client_key).digest(),
-        scram_server_key=hmac.digest(salted, b"Server Key", "sha256"),
+        scram_stored_key=stored_key,
+        scram_server_key=server_key,
     )
+
+
+def scram_keys(text: str, *, salt: bytes, iterations: int) -> tuple[bytes, bytes]:
+    """StoredKey and ServerKey of SCRAM-SHA-256."""
+    salted = hashlib.pbkdf2_hmac("sha256", text.encode(), salt, iterations)
+    client_key = hmac.digest(salted, b"Client Key", "sha256")
+    return hashlib.sha256(client_key).digest(), hmac.digest(salted, b"Server Key", "sha256")
 
 
 def canonical(secret: str) -> str:

@@ -30,6 +30,8 @@ from relay.networks import Address, Range, allowed
 
 NAME_PATTERN = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 USERNAME_MAX = 32
+DESCRIPTION_MAX = 120
+LIMIT_MAX = 2**31 - 1
 LIVE_PASSWORDS_MAX = 50  # of one SMTP user; every one is tried at each sign-in
 
 
@@ -140,9 +142,12 @@ def create_smtp_user(
     username = f"{_checked_name(name, organization)}.{organization.slug}"
     if excess not in SmtpUser.Excess.values:
         raise CredentialRefused(_("Say what sends here: refuse or hold."), code="excess")
-    Organization.objects.select_for_update(no_key=True).get(
-        pk=organization.pk
-    )  # one at a time against the plan's number
+    limits_given = {
+        "recipients_per_hour": recipients_per_hour,
+        "recipients_per_hour_per_ip": recipients_per_hour_per_ip,
+    }
+    _refuse_fields({"description": description.strip(), **limits_given})
+    _lock_against_plan(organization.pk)
     _refuse_beyond_plan(organization)
     try:
         with transaction.atomic():
@@ -151,8 +156,7 @@ def create_smtp_user(
                 username=username,
                 description=description.strip(),
                 excess=excess,
-                recipients_per_hour=recipients_per_hour,
-                recipients_per_hour_per_ip=recipients_per_hour_per_ip,
+                **limits_given,
                 scram_salt=secrets.token_bytes(16),
             )
     except IntegrityError:
@@ -174,6 +178,7 @@ def update_smtp_user(smtp_user: SmtpUser, *, actor: Actor, **fields: Any) -> Smt
         raise TypeError(f"not changeable: {', '.join(sorted(unknown))}")
     if "excess" in fields and fields["excess"] not in SmtpUser.Excess.values:
         raise CredentialRefused(_("Say what sends here: refuse or hold."), code="excess")
+    _refuse_fields(fields)
     row = SmtpUser.objects.select_for_update(no_key=True).get(pk=smtp_user.pk)
     changes = {name: [getattr(row, name), value] for name, value in fields.items() if getattr(row, name) != value}
     if changes:
@@ -191,14 +196,18 @@ def disable_smtp_user(smtp_user: SmtpUser, *, actor: Actor) -> None:
 
 
 def enable_smtp_user(smtp_user: SmtpUser, *, actor: Actor) -> None:
+    """It counts against the plan again. Raises PlanFull."""
     _set_disabled(smtp_user, None, "smtp_user.enabled", actor)
 
 
 @transaction.atomic
 def _set_disabled(smtp_user: SmtpUser, disabled_at: datetime | None, action: str, actor: Actor) -> None:
+    _lock_against_plan(smtp_user.organization_id)
     limits.lock_organization(smtp_user.organization_id)
     row = SmtpUser.objects.select_for_update(no_key=True).get(pk=smtp_user.pk)
     if bool(row.disabled_at) != bool(disabled_at):
+        if disabled_at is None:
+            _refuse_beyond_plan(row.organization)
         row.disabled_at = disabled_at
         row.save(update_fields=["disabled_at"])
         announce(row.organization_id, smtp_user_id=row.pk, ends_sessions=bool(disabled_at))
@@ -273,6 +282,25 @@ def _checked_name(name: str, organization: Organization) -> str:
     if len(name) > room:
         raise NameInvalid(_("The name may have %(room)d characters at most."), code="length", params={"room": room})
     return name
+
+
+def _refuse_fields(fields: dict[str, Any]) -> None:
+    """What a column would not take, in words."""
+    if len(fields.get("description") or "") > DESCRIPTION_MAX:
+        raise CredentialRefused(
+            _("The description may have %(most)d characters at most."), code="length", params={"most": DESCRIPTION_MAX}
+        )
+    for name in ("recipients_per_hour", "recipients_per_hour_per_ip"):
+        limit = fields.get(name)
+        if limit is not None and not 1 <= limit <= LIMIT_MAX:
+            raise CredentialRefused(
+                _("A limit is a number from 1 to %(most)d."), code="limit", params={"most": LIMIT_MAX}
+            )
+
+
+def _lock_against_plan(organization_id: int) -> None:
+    """One at a time against the plan's number."""
+    Organization.objects.select_for_update(no_key=True).get(pk=organization_id)
 
 
 def _refuse_beyond_plan(organization: Organization) -> None:

@@ -25,6 +25,7 @@ from relay.networks import Range
 FRESH_SECONDS = 5.0
 ENTRIES_MAX = 20_000
 UNKNOWN_MAX = 20_000
+READINGS_MAX = 3  # of one look-up, if changes keep arriving meanwhile; the transaction has the last word anyway
 
 READ_ENTRY = """
 SELECT smtp_user.id, smtp_user.organization_id, smtp_user.username, customer.state, smtp_user.disabled_at IS NOT NULL,
@@ -138,7 +139,7 @@ class Directory:
         return await asyncio.shield(asked)
 
     def forget(self, organization_id: int | None = None) -> None:
-        """Drops what is kept of an organization, or everything; a query under way is not kept either."""
+        """Drops what is kept of an organization, or everything; a query under way is made again."""
         self._generation += 1
         self._unknown.clear()
         if organization_id is None:
@@ -147,14 +148,16 @@ class Directory:
             self._entries.drop_organization(organization_id)
 
     async def _read(self, name: str) -> Entry | Unknown:
-        generation = self._generation
-        try:
-            async with self._pool.connection(timeout=3) as conn:
-                answer = await _query(conn, name)
-        except (psycopg.Error, PoolTimeout, OSError) as error:
-            raise DirectoryUnavailable from error
-        if generation == self._generation:
-            (self._entries if isinstance(answer, Entry) else self._unknown).put(name, answer)
+        for _reading in range(READINGS_MAX):
+            generation = self._generation
+            try:
+                async with self._pool.connection(timeout=3) as conn:
+                    answer = await _query(conn, name)
+            except (psycopg.Error, PoolTimeout, OSError) as error:
+                raise DirectoryUnavailable from error
+            if generation == self._generation:
+                (self._entries if isinstance(answer, Entry) else self._unknown).put(name, answer)
+                break
         return answer
 
 

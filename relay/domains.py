@@ -20,6 +20,8 @@ from audit.changes import Actor, record_change
 from relay.changes import announce
 from relay.models import SenderAddress, SendingDomain, SmtpUser
 
+# Two readings of IDNA disagree on these: mapped by one, names of their own by the other. A-labels say which is meant.
+DEVIATIONS = frozenset("ßς\u200c\u200d")
 LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?")
 
 
@@ -33,6 +35,8 @@ def canonical_domain(text: str) -> str:
     try:
         ascii_name = name.encode("idna").decode() if not name.isascii() else name
     except UnicodeError:
+        ascii_name = ""
+    if not DEVIATIONS.isdisjoint(name):
         ascii_name = ""
     labels = ascii_name.split(".")
     if len(labels) < 2 or len(ascii_name) > 253 or not all(LABEL.fullmatch(label) for label in labels):

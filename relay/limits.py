@@ -9,7 +9,9 @@ Source  relay/windows.py for the arithmetic; docs/flow.md for the transaction.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from django.db import connection
 from psycopg import AsyncConnection
@@ -73,12 +75,16 @@ class Usage:
 
 
 def decide(need: Need, rows: dict[Key, Row], *, now: float) -> OverLimit | None:
-    """Debits every window of the message, or none of them and says which one is in the way. rows are locked."""
+    """Debits every window of the message, or none and says which one is in the way the longest. rows are locked."""
+    in_the_way = []
     for key, limit in need.limits:
         window = rows[key].window
         window.advance(int(now // 60))
         if window.used + need.count > limit:
-            return OverLimit(key.scope, limit, window.used, window.seconds_until(need.count, limit=limit, now=now))
+            seconds = window.seconds_until(need.count, limit=limit, now=now)
+            in_the_way.append(OverLimit(key.scope, limit, window.used, seconds))
+    if in_the_way:
+        return max(in_the_way, key=lambda over: inf if over.seconds is None else over.seconds)
     for key, _limit in need.limits:
         rows[key].window.add(need.count)
         rows[key].changed = True
@@ -197,12 +203,19 @@ HELD_MESSAGES = """
            smtp_user.recipients_per_hour, smtp_user.recipients_per_hour_per_ip
     FROM relay_message message
     JOIN relay_recipient held ON held.message_id = message.id AND held.state = 'held'
+    JOIN accounts_organization customer ON customer.id = message.organization_id AND customer.state <> 'suspended'
     JOIN accounts_subscription bought ON bought.organization_id = message.organization_id
     JOIN accounts_plan plan ON plan.id = bought.plan_id
     LEFT JOIN relay_smtpuser smtp_user ON smtp_user.id = message.smtp_user_id
-    WHERE message.organization_id = %s
+    WHERE message.organization_id = %(organization_id)s
+      AND (message.smtp_user_id = ANY(%(full_users)s)) IS NOT TRUE
+      AND NOT EXISTS (SELECT FROM unnest(%(full_ip_users)s::bigint[], %(full_ips)s::inet[]) AS own (smtp_user_id, ip)
+                      WHERE own.smtp_user_id = message.smtp_user_id AND own.ip = message.client_ip)
     GROUP BY message.id, plan.recipients_per_hour, smtp_user.recipients_per_hour, smtp_user.recipients_per_hour_per_ip
-    ORDER BY message.received_at, message.id LIMIT %s
+    -- A limit lowered since may be less than the message: it waits for a higher one, and holds nobody else up.
+    HAVING count(*) <= least(plan.recipients_per_hour, smtp_user.recipients_per_hour,
+                             smtp_user.recipients_per_hour_per_ip)
+    ORDER BY message.received_at, message.id LIMIT %(batch)s
 """
 RELEASE = """
     UPDATE relay_recipient SET state = 'queued', due_at = clock_timestamp()
@@ -228,8 +241,29 @@ async def _release_of(conn: AsyncConnection[Any], organization_id: int, batch: i
     arrays = key_arrays([Key(ORGANIZATION, organization_id)])
     await conn.execute(MAKE_ROWS, arrays)
     await conn.execute(LOCK_ROWS, arrays)
-    messages = await (await conn.execute(HELD_MESSAGES, [organization_id, batch])).fetchall()
-    needs = [
+    full: set[Key] = set()
+    while True:
+        needs = await _held_needs(conn, organization_id, full, batch)
+        fitting = await _debit(conn, needs, full)
+        # As long as everything read waits for a full window, there may be mail of others behind it.
+        if fitting or len(needs) < batch or Key(ORGANIZATION, organization_id) in full:
+            return sum(count for _id, count in fitting)
+
+
+async def _held_needs(
+    conn: AsyncConnection[Any], organization_id: int, full: set[Key], batch: int
+) -> list[tuple[UUID, Need]]:
+    """The oldest held messages that none of the full windows binds, and what each asks."""
+    of_ip = [key for key in full if key.scope == IP]
+    words = {
+        "organization_id": organization_id,
+        "full_users": [key.owner_id for key in full if key.scope == SMTP_USER],
+        "full_ip_users": [key.owner_id for key in of_ip],
+        "full_ips": [key.ip for key in of_ip],
+        "batch": batch,
+    }
+    messages = await (await conn.execute(HELD_MESSAGES, words)).fetchall()
+    return [
         (
             message_id,
             Need(
@@ -246,25 +280,34 @@ async def _release_of(conn: AsyncConnection[Any], organization_id: int, batch: i
         )
         for message_id, smtp_user_id, ip, count, plan_limit, user_limit, ip_limit in messages
     ]
+
+
+async def _debit(conn: AsyncConnection[Any], needs: list[tuple[UUID, Need]], full: set[Key]) -> list[tuple[UUID, int]]:
+    """Releases what fits and returns it; the windows that the rest waits for are added to full."""
+    # The organization's row is held, so nobody else has its SMTP users' rows: their order does not matter any more.
     arrays = key_arrays(key for _id, need in needs for key, _limit in need.limits)
     await conn.execute(MAKE_ROWS, arrays)
     rows = rows_from(await (await conn.execute(LOCK_ROWS, arrays)).fetchall())
     record = await (await conn.execute(READ_CLOCK)).fetchone()
     assert record is not None
-    fitting = _fitting(needs, rows, now=record[0])
+    fitting = _fitting(needs, rows, full, now=record[0])
     if parameters := save_arrays(rows):
         await conn.execute(SAVE_ROWS, parameters)
         await conn.execute(RELEASE, [[message_id for message_id, _count in fitting]])
-    return sum(count for _id, count in fitting)
+    return fitting
 
 
-def _fitting(needs: list[tuple[Any, Need]], rows: dict[Key, Row], *, now: float) -> list[tuple[Any, int]]:
-    """What fits, in order. What does not fit its organization's window ends the list: nothing younger overtakes it."""
+def _fitting(
+    needs: list[tuple[UUID, Need]], rows: dict[Key, Row], full: set[Key], *, now: float
+) -> list[tuple[UUID, int]]:
+    """What fits, in order. What does not fit a window closes it: nothing younger of that window overtakes it."""
     fitting = []
     for message_id, need in needs:
+        if any(key in full for key, _limit in need.limits):
+            continue
         over = decide(need, rows, now=now)
         if over is None:
             fitting.append((message_id, need.count))
-        elif over.scope == ORGANIZATION:
-            break
+        else:
+            full.update(key for key, _limit in need.limits if key.scope == over.scope)
     return fitting

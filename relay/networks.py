@@ -14,13 +14,14 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Max, Q, QuerySet, Sum
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from accounts.models import Organization
 from audit.changes import Actor, record_change
 from audit.models import AuthEvent, Result
+from audit.queries import AddressUse, accepted_addresses
 from relay.changes import announce
 from relay.models import AppPassword, Network, SmtpUser
 
@@ -28,6 +29,9 @@ Address = IPv4Address | IPv6Address
 Range = IPv4Network | IPv6Network
 
 NETWORKS_MAX = 200  # of one list; the whole of it is read at each sign-in
+LABEL_MAX = 64
+ALL_MAPPED = IPv6Network("::ffff:0:0/96")  # every IPv4 address there is
+TAIL = timedelta(minutes=10)  # sign-ins that the hourly sums may not have yet
 
 
 class NetworkRefused(ValidationError):
@@ -62,8 +66,8 @@ def parse_network(text: str) -> Range:
             params={"text": text[:64]},
         ) from None
     if isinstance(loose, IPv6Network) and "%" in text:
-        raise NetworkRefused(_("Leave out the interface after “%%”."), code="zone")
-    if loose.prefixlen == 0:
+        raise NetworkRefused(_("Leave out the interface, the part behind the percent sign."), code="zone")
+    if loose.prefixlen == 0 or loose == ALL_MAPPED:
         raise NetworkRefused(
             _("/0 allows every address. Remove the list instead, if that is what you want."), code="all"
         )
@@ -79,9 +83,8 @@ def parse_network(text: str) -> Range:
 
 
 def _unmapped(network: Range) -> Range:
+    """An IPv4-mapped range as its IPv4. Its prefix is 96 at least: with less, the ones before it were host bits."""
     if isinstance(network, IPv6Network) and network.network_address.ipv4_mapped:
-        if network.prefixlen < 96:
-            raise NetworkRefused(_("Write IPv4 ranges as IPv4, like 192.0.2.0/24."), code="mapped")
         return IPv4Network((network.network_address.ipv4_mapped, network.prefixlen - 96))
     return network
 
@@ -110,6 +113,10 @@ def add_network(
     network = parse_network(cidr)
     if ends_at and ends_at <= timezone.now():
         raise NetworkRefused(_("The end lies in the past."), code="ended")
+    if len(label.strip()) > LABEL_MAX:
+        raise NetworkRefused(
+            _("The label may have %(most)d characters at most."), code="label", params={"most": LABEL_MAX}
+        )
     # The organization's row serializes changes to its lists, so that two forms cannot add the same range.
     Organization.objects.select_for_update(no_key=True).get(pk=organization.pk)
     rows = list_of(organization, smtp_user=smtp_user, app_password=app_password)
@@ -150,20 +157,34 @@ def would_refuse(
     days: int = 7,
     now: datetime | None = None,
 ) -> list[RefusedLogin]:
-    """Accepted sign-ins of the last days from outside these ranges, by SMTP user and address."""
-    ranges = [parse_network(text) for text in networks]
-    since = (now or timezone.now()) - timedelta(days=days)
-    events = AuthEvent.objects.filter(organization_id=organization.pk, result=Result.ACCEPTED, at__gte=since)
-    if smtp_user:
-        events = events.filter(smtp_user_id=smtp_user.pk)
-    found: dict[tuple[str, str], RefusedLogin] = {}
-    for username, ip, count, at in events.values_list("username_given", "ip", "count", "at").iterator():
-        if allowed(parse_address(ip), ranges or None):
-            continue
-        before = found.get((username, ip))
-        total, last = (before.count + count, max(before.last_at, at)) if before else (count, at)
-        found[username, ip] = RefusedLogin(username, ip, total, last)
-    return sorted(found.values(), key=lambda login: -login.count)
+    """Accepted sign-ins of the last days from outside these ranges, by SMTP user and address, most first.
+
+    Counted from the hourly sums: an organization may sign in millions of times a week. since is its full hour there.
+    """
+    ranges = [parse_network(text) for text in networks] or None
+    now = now or timezone.now()
+    smtp_user_id = smtp_user.pk if smtp_user else None
+    uses = accepted_addresses(organization.pk, since=now - timedelta(days=days), smtp_user_id=smtp_user_id)
+    known = {(use.smtp_user_id, use.ip) for use in uses}
+    recent = _recent_addresses(organization.pk, since=now - TAIL, smtp_user_id=smtp_user_id)
+    uses += [use for use in recent if (use.smtp_user_id, use.ip) not in known]
+    refused = [use for use in uses if not allowed(parse_address(use.ip), ranges)]
+    names = dict(SmtpUser.objects.filter(organization=organization).values_list("pk", "username"))
+    return sorted(
+        (RefusedLogin(names.get(use.smtp_user_id, ""), use.ip, use.count, use.last_at) for use in refused),
+        key=lambda login: -login.count,
+    )
+
+
+def _recent_addresses(organization_id: int, *, since: datetime, smtp_user_id: int | None) -> list[AddressUse]:
+    """As accepted_addresses(), from the events themselves."""
+    events = AuthEvent.objects.filter(
+        organization_id=organization_id, result=Result.ACCEPTED, at__gte=since, smtp_user_id__isnull=False
+    )
+    if smtp_user_id is not None:
+        events = events.filter(smtp_user_id=smtp_user_id)
+    sums = events.values("smtp_user_id", "ip").annotate(attempts=Sum("count"), latest=Max("last_at"))
+    return [AddressUse(row["smtp_user_id"] or 0, row["ip"], row["attempts"], row["latest"]) for row in sums]
 
 
 def _refuse_overlap(network: Range, rows: QuerySet[Network]) -> None:

@@ -26,10 +26,13 @@ HEADER_OCTETS_MAX = 256 * 1024  # more is no header any more, but an attack on w
 FIELD = re.compile(rb"^([!-9;-~]+)[ \t]*:([^\r]*(?:\r\n[ \t][^\r]*)*)(?:\r\n|\Z)", re.MULTILINE)
 
 # An address alone, or behind a display name without anything that needs a grammar: nearly every From there is.
-SIMPLE_FROM = re.compile(
-    r'\s*(?:(?:"[^"\\]*"|[^"\\<>@,;:()]*)\s*<([^\s<>@",;:()\\\[\]]+@[^\s<>@",;:()\\\[\]]+)>'
-    r'|([^\s<>@",;:()\\\[\]]+@[^\s<>@",;:()\\\[\]]+))\s*'
-)
+# No two neighbours match the same character, so that no text makes it slow.
+HIDDEN = r"\x00-\x1f\x7f-\x9f\u2028-\u202e\ud800-\udfff"  # shown by nobody, or turning round what stands beside it
+PLAIN = rf'[^\s<>@",;:()\\\[\]{HIDDEN}]+'
+SIMPLE_FROM = re.compile(rf'(?:"[^"\\]*"\s*|[^"\\<>@,;:()]*)<({PLAIN}@{PLAIN})>|({PLAIN}@{PLAIN})')
+PARSED_OCTETS_MAX = 998  # the email package's parser needs a time that grows with the square of the length
+SUBJECT_OCTETS_MAX = 4096  # of which 255 characters are kept
+BLIND = frozenset({b"bcc", b"resent-bcc"})
 
 
 class ContentRefused(Exception):
@@ -78,7 +81,7 @@ def inspect(content: bytes, *, long_lines: str) -> Headers:
         subject=printable(_decoded(values.get(b"subject", b"")), 255),
         has_date=b"date" in values,
         has_message_id=b"message-id" in values,
-        has_bcc=b"bcc" in values,
+        has_bcc=not BLIND.isdisjoint(values),
     )
 
 
@@ -108,7 +111,7 @@ def _the_from(fields: list[tuple[bytes, bytes]]) -> str:
     found = [value for name, value in fields if name == b"from"]
     if len(found) != 1:
         raise ContentRefused(replies.ONE_FROM)
-    text = found[0].decode("utf-8", "replace").replace("\r\n", "")
+    text = found[0].decode("utf-8", "replace").replace("\r\n", "").strip()
     if match := SIMPLE_FROM.fullmatch(text):
         return match[1] or match[2]
     return _parsed_from(text)
@@ -116,6 +119,8 @@ def _the_from(fields: list[tuple[bytes, bytes]]) -> str:
 
 def _parsed_from(text: str) -> str:
     """By the email package's parser, which is slow and knows comments, groups and quoted local parts."""
+    if len(text) > PARSED_OCTETS_MAX:
+        raise ContentRefused(replies.ONE_FROM)
     try:
         header: Any = policy.SMTPUTF8.header_factory("From", text)
         addresses, groups = header.addresses, header.groups
@@ -124,11 +129,14 @@ def _parsed_from(text: str) -> str:
     # A defect is a text that readers disagree on: one may show another address than was checked.
     if header.defects or len(addresses) != 1 or len(groups) != 1 or groups[0].display_name or not addresses[0].domain:
         raise ContentRefused(replies.ONE_FROM)
-    return str(addresses[0].addr_spec)
+    address = str(addresses[0].addr_spec)
+    if re.search(f"[{HIDDEN}]", address):
+        raise ContentRefused(replies.ONE_FROM)
+    return address
 
 
 def _decoded(value: bytes) -> str:
-    text = value.decode("utf-8", "replace").replace("\r\n", "").strip()
+    text = value[:SUBJECT_OCTETS_MAX].decode("utf-8", "replace").replace("\r\n", "").strip()
     if "=?" not in text:
         return text
     try:
@@ -140,7 +148,7 @@ def _decoded(value: bytes) -> str:
 def without_bcc(content: bytes) -> bytes:
     """RFC 5322 3.6.3: blind copies stay blind."""
     end = header_end(content)
-    header = FIELD.sub(lambda field: b"" if field[1].lower() == b"bcc" else field[0], content[:end])
+    header = FIELD.sub(lambda field: b"" if field[1].lower() in BLIND else field[0], content[:end])
     return header + content[end:]
 
 

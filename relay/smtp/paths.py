@@ -12,13 +12,17 @@ from ipaddress import IPv4Address, IPv6Address
 
 LOCAL_MAX, DOMAIN_MAX, PATH_MAX = 64, 255, 256
 
-ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\u0080-\U0010ffff-]+"
+# RFC 6531 takes any UTF-8; controls, line separators, direction marks and lone surrogates are no part of a name.
+UTF8 = r"\u00a1-\u2027\u202f-\ud7ff\ue000-\U0010ffff"
+ATEXT = rf"[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~{UTF8}-]+"
 DOT_STRING = re.compile(rf"{ATEXT}(\.{ATEXT})*")
-QUOTED = re.compile(r'"([\x20\x21\x23-\x5b\x5d-\x7e\u0080-\U0010ffff]|\\[\x20-\x7e])*"')
-LABEL = r"[A-Za-z0-9_\u0080-\U0010ffff]([A-Za-z0-9_\u0080-\U0010ffff-]{0,61}[A-Za-z0-9_\u0080-\U0010ffff])?"
+QUOTED = re.compile(rf'"([\x20\x21\x23-\x5b\x5d-\x7e{UTF8}]|\\[\x20-\x7e])*"')
+LABEL = rf"[A-Za-z0-9_{UTF8}]([A-Za-z0-9_{UTF8}-]{{0,61}}[A-Za-z0-9_{UTF8}])?"
 DOMAIN = re.compile(rf"{LABEL}(\.{LABEL})*")
 SOURCE_ROUTE = re.compile(rf"@{LABEL}(\.{LABEL})*(,@{LABEL}(\.{LABEL})*)*:")
-PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([^\x00-\x20=\x7f][^\x00-\x20\x7f]*))?")
+PARAMETER = re.compile(
+    r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([^\x00-\x20=\x7f\ud800-\udfff][^\x00-\x20\x7f\ud800-\udfff]*))?"
+)
 XTEXT = re.compile(r"([\x21-\x2a\x2c-\x3c\x3e-\x7e]|\+[0-9A-F]{2})*")
 
 
@@ -44,7 +48,7 @@ def parse(argument: str) -> Parsed:
     """The argument after FROM: or TO:, without its white space in front."""
     path, rest = _split(argument)
     address = SOURCE_ROUTE.sub("", path, count=1) if path.startswith("@") else path  # RFC 5321 C: taken, and ignored
-    if address:
+    if path:
         _check(address, path)
     return Parsed(address, _parameters(rest))
 
@@ -73,11 +77,11 @@ def _check(address: str, path: str) -> None:
     local, at, domain = address.rpartition("@")
     if not at or not local or not domain:
         raise PathError("The path must be <local@domain>")
-    if len(local.encode()) > LOCAL_MAX:
+    if _octets(local) > LOCAL_MAX:
         raise PathError(f"The local part has more than {LOCAL_MAX} octets")
-    if len(domain.encode()) > DOMAIN_MAX:
+    if _octets(domain) > DOMAIN_MAX:
         raise PathError(f"The domain has more than {DOMAIN_MAX} octets")
-    if len(path.encode()) + 2 > PATH_MAX:
+    if _octets(path) + 2 > PATH_MAX:
         raise PathError(f"The path has more than {PATH_MAX} octets")
     if not (DOT_STRING.fullmatch(local) or QUOTED.fullmatch(local)):
         raise PathError("The local part is not a valid one")
@@ -85,9 +89,14 @@ def _check(address: str, path: str) -> None:
         raise PathError("The domain is not a valid one")
 
 
+def _octets(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
+
+
 def is_address_literal(text: str) -> bool:
     """[192.0.2.1] or [IPv6:2001:db8::1] (RFC 5321 4.1.3)."""
-    if not (text.startswith("[") and text.endswith("]")):
+    # Python takes any text at all for the zone behind a "%", a bracket and a quote too.
+    if not (text.startswith("[") and text.endswith("]")) or "%" in text:
         return False
     inner = text[1:-1]
     try:

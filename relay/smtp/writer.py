@@ -115,7 +115,9 @@ class Lane:
             return [Unavailable("PostgreSQL is out of reach")] * len(batch)
         try:
             outcomes = await self._try(conn, batch)
-        except psycopg.Error as error:
+        except (
+            Exception
+        ) as error:  # psycopg's own before it sends, of a value that it cannot write, is no psycopg.Error
             if conn.closed or conn.broken:
                 log.warning("writer.connection_lost", lane=self.name, messages=len(batch), error=str(error))
                 await self._disconnect()
@@ -136,11 +138,12 @@ class Lane:
                     raise
         raise AssertionError("unreachable")
 
-    async def _one_by_one(self, batch: Sequence[Submission], error: psycopg.Error) -> Sequence[Outcome]:
+    async def _one_by_one(self, batch: Sequence[Submission], error: Exception) -> Sequence[Outcome]:
         """The transaction failed and the connection lives: only the message that is to blame gets 451."""
-        log.warning("writer.refused", lane=self.name, messages=len(batch), sqlstate=error.sqlstate, error=str(error))
+        cause = getattr(error, "sqlstate", None) or type(error).__name__
+        log.warning("writer.refused", lane=self.name, messages=len(batch), cause=cause, error=str(error))
         if len(batch) == 1:
-            return [Unavailable(f"PostgreSQL refused the message: {error.sqlstate}")]
+            return [Unavailable(f"PostgreSQL refused the message: {cause}")]
         return [(await self._commit([submission]))[0] for submission in batch]
 
     async def _look_up(self, batch: Sequence[Submission]) -> Sequence[Outcome]:

@@ -121,8 +121,12 @@ def disable(request: MemberRequest, smtp_user_id: int) -> HttpResponse:
 @member_required(roles.SMTP_USERS_CHANGE)
 def enable(request: MemberRequest, smtp_user_id: int) -> HttpResponse:
     smtp_user = smtp_user_of(request, smtp_user_id)
-    credentials.enable_smtp_user(smtp_user, actor=actor_of(request))
-    messages.success(request, _("%(user)s may sign in again.") % {"user": smtp_user.username})
+    try:
+        credentials.enable_smtp_user(smtp_user, actor=actor_of(request))
+    except ValidationError as refused:
+        messages.error(request, " ".join(refused.messages))
+    else:
+        messages.success(request, _("%(user)s may sign in again.") % {"user": smtp_user.username})
     return redirect(page_of(smtp_user))
 
 
