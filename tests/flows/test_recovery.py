@@ -1,0 +1,58 @@
+"""Mail flows again, whatever was killed, and flows on without Valkey."""
+
+import os
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from embedded.program import wait_for
+from tests.flows.conftest import Login, content_of, message_to
+from tests.plugins.running import Running
+
+pytestmark = pytest.mark.faults
+PROCESSES = ("postgres", "valkey", "web", "smtpd", "worker", "beat")
+
+
+@pytest.mark.parametrize("name", PROCESSES)
+def test_mail_flows_again_after_a_kill(
+    running: Running, smtp_user: Callable[..., Login], to: str, name: str
+) -> None:
+    """Each process, killed with -9, is replaced, and a mail is delivered without anybody's help."""
+    login = smtp_user()
+    before = running.identity(name)
+    os.kill(before.pid, signal.SIGKILL)
+    assert wait_for(lambda: running.replaced(name, before), seconds=30)
+    login.send_until_taken(to, seconds=60)
+    assert wait_for(running.answers, seconds=60)
+    message_to(running, to, seconds=30)
+
+
+def test_without_valkey_mail_is_accepted_and_delivered(
+    running: Running, smtp_user: Callable[..., Login], to: str
+) -> None:
+    """Valkey is stopped, not killed: it stays away, and every wait for it would show."""
+    login = smtp_user()
+    valkey = running.identity("valkey")
+    os.kill(valkey.pid, signal.SIGSTOP)
+    try:
+        login.send(to)
+        message_to(running, to)
+    finally:
+        os.kill(valkey.pid, signal.SIGCONT)
+        assert wait_for(running.answers, seconds=60)
+
+
+def test_a_second_start_has_everything(running: Running, smtp_user: Callable[..., Login], to: str) -> None:
+    """Messages and credentials outlive a stop; no process does."""
+    login = smtp_user()
+    login.send(to)
+    message = message_to(running, to)
+    content, demo = content_of(running, message), running.credentials
+    running.stop()
+    running.start()
+    assert content_of(running, message_to(running, to)) == content
+    del running.credentials
+    assert running.credentials == demo
+    login.send(f"again-{to}")
+    message_to(running, f"again-{to}", seconds=10)
