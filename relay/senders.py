@@ -15,8 +15,10 @@ from relay.domains import DomainRefused, canonical_domain
 def refusal(entry: Entry, address: str) -> str | None:
     local, _at, domain = address.rpartition("@")
     try:
-        name = canonical_domain(domain)
+        name = canonical_domain(domain) if local else ""
     except DomainRefused:
+        name = ""
+    if not name:
         return f"{_shown(address)} is not an address that can be verified as yours"
     if not {f"@{name}", f"{local}@{name}".casefold()} & entry.senders:
         return f"{entry.state.username} may not send as {_shown(address)}; add it to its senders in the panel"
@@ -33,4 +35,4 @@ def refusal(entry: Entry, address: str) -> str | None:
 
 
 def _shown(address: str) -> str:
-    return address.encode("ascii", "backslashreplace").decode()[:128].replace("{", "(").replace("}", ")")
+    return address.encode("unicode_escape").decode()[:128].replace("{", "(").replace("}", ")")

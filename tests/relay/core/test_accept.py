@@ -23,7 +23,7 @@ from relay.limits import IP, ORGANIZATION, SMTP_USER, OverLimit
 from relay.models import AppPassword, LimitWindow, Message, MessageData, Recipient
 from relay.smtp.content import ContentRefused, inspect
 from relay.submission import Accepted, Ended, Envelope
-from tests.relay.core.conftest import Sender, accepted, set_plan, used
+from tests.relay.core.conftest import Sender, accepted, at_once, set_plan, used
 
 
 def test_everything_of_a_message_is_stored(sender: Sender, alice_org: Organization) -> None:
@@ -146,13 +146,14 @@ def test_the_longest_wait_is_told(alice_org: Organization, sender_of: Callable[.
 def test_a_limit_set_later_binds_at_once(sender: Sender) -> None:
     """An acceptor that knew the SMTP user without limits makes the missing windows and goes on."""
 
+    def limit() -> None:
+        update_smtp_user(sender.smtp_user, actor=SYSTEM, recipients_per_hour=1, recipients_per_hour_per_ip=1)
+
     async def run() -> list[Any]:
         acceptor = Acceptor()
         async with await connect(application_name="test") as conn:
             found = await acceptor.accept(conn, [sender.submission()])
-            await asyncio.to_thread(
-                update_smtp_user, sender.smtp_user, actor=SYSTEM, recipients_per_hour=1, recipients_per_hour_per_ip=1
-            )
+            await asyncio.to_thread(at_once, [limit])
             found += await acceptor.accept(conn, [sender.submission()])
             return found + await acceptor.accept(conn, [sender.submission()])
 
