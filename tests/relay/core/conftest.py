@@ -36,7 +36,7 @@ class Sender:
     secret: str
 
     def submission(self, *, recipients: int = 1, **fields: Any) -> Submission:
-        values = {
+        values: dict[str, Any] = {
             "id": uuid7(),
             "reference": new_reference(),
             "organization_id": self.smtp_user.organization_id,

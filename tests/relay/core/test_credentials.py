@@ -184,7 +184,7 @@ def test_an_app_password_is_shown_once(alice_org: Organization, alice: User) -> 
 def test_an_app_password_that_cannot_be(alice_org: Organization, fields: dict[str, Any], words: str) -> None:
     """Each with its reason, and nothing stored."""
     with pytest.raises(CredentialRefused, match=words):
-        create_app_password(new_user(alice_org), **({"name": "n", "actor": ALICE} | fields))
+        create_app_password(new_user(alice_org), actor=ALICE, **{"name": "n", **fields})
     assert not AppPassword.objects.exists()
 
 

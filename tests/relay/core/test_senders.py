@@ -1,5 +1,7 @@
 """relay.senders: which address an SMTP user may put into the envelope and the From header."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given, strategies
 
@@ -12,7 +14,7 @@ ADDED = DomainStanding(verified=False, held_elsewhere=False)
 HELD = DomainStanding(verified=False, held_elsewhere=True)
 
 
-def entry(*senders: str, route: str = "smarthost", **domains: DomainStanding) -> Entry:
+def entry(*senders: str, route: str = "smarthost", **domains: Any) -> Entry:
     state = UserState(1, 2, "app.alice-works", "active", False, ())
     standings = {name.replace("_", "."): standing for name, standing in domains.items()}
     return Entry(state, route, "refuse", False, frozenset(each.casefold() for each in senders), standings)

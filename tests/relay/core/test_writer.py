@@ -24,11 +24,15 @@ from tests.relay.core.conftest import Sender, set_plan, used
 GATE = 4711  # the advisory lock behind which a commit waits
 
 
+def a_lane() -> Lane:
+    return Lane("test", most=100, on_commit=lambda: None, on_batch=lambda _messages: None)
+
+
 def written(batch: Sequence[Submission], *, acceptor: Any = None, meanwhile: Any = None) -> list[Outcome]:
     """All of them as one batch through a lane."""
 
     async def run() -> list[Outcome]:
-        lane = Lane("test", most=100, on_commit=lambda: None)
+        lane = a_lane()
         lane._acceptor = acceptor or lane._acceptor
         answers = asyncio.gather(*(lane.write(submission) for submission in batch))
         await asyncio.sleep(0)  # all of them wait before the lane begins
@@ -181,7 +185,7 @@ def test_the_next_batch_has_a_new_connection(sender: Sender) -> None:
             return await super().accept(conn, batch)
 
     async def run() -> tuple[Outcome, Outcome]:
-        lane = Lane("test", most=100, on_commit=lambda: None)
+        lane = a_lane()
         lane._acceptor = KilledOnce()
         running = asyncio.create_task(lane.run())
         first, second = await lane.write(sender.submission()), await lane.write(sender.submission())
@@ -219,7 +223,7 @@ def test_who_stopped_waiting_is_not_stored(sender: Sender, monkeypatch: pytest.M
     monkeypatch.setattr("relay.smtp.writer.ANSWER_SECONDS", 0.01)
 
     async def run() -> tuple[Outcome, int]:
-        lane = Lane("test", most=100, on_commit=lambda: None)
+        lane = a_lane()
         outcome = await lane.write(sender.submission())
         lane.close()
         await lane.run()
@@ -232,9 +236,10 @@ def test_who_stopped_waiting_is_not_stored(sender: Sender, monkeypatch: pytest.M
 def test_large_messages_have_a_lane_of_their_own(sender: Sender) -> None:
     """Over 256 KiB they do not hold up the small ones; both are stored, and a commit is told each time."""
     commits: list[None] = []
+    batches: list[int] = []
 
     async def run() -> tuple[list[Outcome], int, int]:
-        writer = Writer(on_commit=lambda: commits.append(None))
+        writer = Writer(on_commit=lambda: commits.append(None), on_batch=batches.append)
         writer.start()
         sizes = [256 * 1024 + 1, 256 * 1024, 1]
         outcomes = await asyncio.gather(*(writer.write(sender.submission(content=b"x" * size)) for size in sizes))
@@ -242,4 +247,5 @@ def test_large_messages_have_a_lane_of_their_own(sender: Sender) -> None:
         return list(outcomes), writer.small.messages, writer.large.messages
 
     assert asyncio.run(run()) == ([Accepted()] * 3, 2, 1)
-    assert len(commits) >= 2
+    assert len(commits) == len(batches) >= 2
+    assert sum(batches) == 3
