@@ -38,6 +38,15 @@ def client_tls() -> ssl.SSLContext:
     return context
 
 
+def greets(port: int) -> bool:
+    """Whether a server says 220 on this port, after a handshake."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as plain:
+            return client_tls().wrap_socket(plain).recv(512).startswith(b"220")
+    except OSError:
+        return False
+
+
 class Loop:
     def __init__(self) -> None:
         self.epoll = select.epoll()

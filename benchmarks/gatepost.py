@@ -51,6 +51,11 @@ class Gatepost:
     def port(self) -> int:
         return self.doors.smtps_port
 
+    @property
+    def certificate(self) -> Path:
+        """Key and chain of the door in one file: ECDSA P-256, as Gatepost made it."""
+        return self.state / "tls" / "server.pem"
+
     def __enter__(self) -> Self:
         self._remove()
         self._stack.callback(self._remove)

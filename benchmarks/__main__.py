@@ -1,0 +1,26 @@
+"""`python -m benchmarks [NAME ...]`: the benchmarks, all or those named, each printing JSON lines."""
+
+import sys
+from collections.abc import Callable, Sequence
+
+from benchmarks import accept
+from benchmarks.cores import CoresMissing
+
+BENCHMARKS: dict[str, Callable[[Sequence[str]], int]] = {"accept": accept.main}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The first word names a benchmark, what follows is for it; without words all run."""
+    if arguments and arguments[0] not in BENCHMARKS:
+        print(f"usage: python -m benchmarks [{'|'.join(BENCHMARKS)}] [options]", file=sys.stderr)
+        return 2
+    names = arguments[:1] or list(BENCHMARKS)
+    try:
+        return max(BENCHMARKS[name](arguments[1:]) for name in names)
+    except CoresMissing as missing:
+        print(missing, file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
