@@ -15,9 +15,7 @@ PROCESSES = ("postgres", "valkey", "web", "smtpd", "worker", "beat")
 
 
 @pytest.mark.parametrize("name", PROCESSES)
-def test_mail_flows_again_after_a_kill(
-    running: Running, smtp_user: Callable[..., Login], to: str, name: str
-) -> None:
+def test_mail_flows_again_after_a_kill(running: Running, smtp_user: Callable[..., Login], to: str, name: str) -> None:
     """Each process, killed with -9, is replaced, and a mail is delivered without anybody's help."""
     login = smtp_user()
     before = running.identity(name)

@@ -12,7 +12,9 @@ import pytest
 from tests.flows.conftest import Login, content_of, message_to
 from tests.plugins.running import Running
 
-DOTS_AND_OCTETS = b".\r\n..\r\n...leading dots\r\n\r\n.\r\n\r\n\xe4\xf6\xfc and \xc3\xa9\r\nno newline is added after this"
+DOTS_AND_OCTETS = (
+    b".\r\n..\r\n...leading dots\r\n\r\n.\r\n\r\n\xe4\xf6\xfc and \xc3\xa9\r\nno newline is added after this"
+)
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["STARTTLS", "implicit TLS"])
@@ -30,7 +32,7 @@ def test_the_demos_credentials_send_and_see_it_delivered(running: Running, to: s
 
 def test_ten_megabytes_arrive_as_they_were_sent(running: Running, smtp_user: Callable[..., Login], to: str) -> None:
     """An attachment of 10 MB of every octet, and what smtplib sent is what the API gives, after our own headers."""
-    octets = random.Random(1).randbytes(10_000_000)  # noqa: S311  # any octets do
+    octets = random.Random(1).randbytes(10_000_000)  # any octets do
     login = smtp_user()
     mail = EmailMessage(policy=policy.SMTP)
     mail["From"], mail["To"], mail["Subject"] = login.sender, to, "Ten megabytes"

@@ -87,9 +87,7 @@ class Running:
         """Every process of this state directory: by its mark, and the servers, which overwrite theirs, by title."""
         tag = addresses.tag(self.state)
         found = {*processes.marked(tag), *processes.titled(f"gatepost-{tag}", program="postgres")}
-        return sorted(
-            {*found, *processes.titled(str(addresses.valkey_socket(self.state)), program="valkey-server")}
-        )
+        return sorted({*found, *processes.titled(str(addresses.valkey_socket(self.state)), program="valkey-server")})
 
     def identity(self, name: str) -> processes.Identity:
         found = processes.recorded(self.state / "run" / f"{name}.json")
@@ -141,14 +139,14 @@ class Running:
 
     def open(self, path: str, *, method: str = "GET", body: Any = None) -> bytes:
         """The API's answer, with the demo's key."""
-        request = urllib.request.Request(  # noqa: S310  # always our own http address
+        request = urllib.request.Request(  # always our own http address
             f"{self.web_url}/api/v1/{path}",
             method=method,
             data=None if body is None else json.dumps(body).encode(),
             headers={"Authorization": f"Bearer {self.credentials['api_token']}", "Content-Type": "application/json"},
         )
         try:
-            with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
+            with urllib.request.urlopen(request, timeout=30) as response:
                 return bytes(response.read())
         except urllib.error.HTTPError as error:
             raise AssertionError(f"{method} {path}: {error.code} {error.read().decode()}") from error

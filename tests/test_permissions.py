@@ -1,0 +1,171 @@
+"""Every address for every kind of person, against the table in tests/permissions.py."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from django.db import transaction
+from django.http import HttpResponseBase
+from django.test import Client
+from django.urls import reverse
+
+from accounts.api_keys import create_api_key
+from accounts.invitations import invite
+from accounts.models import ApiKey, Invitation, Membership, Organization, Plan, User
+from accounts.passwords import send_reset_link
+from accounts.registration import send_confirmation
+from audit.changes import SYSTEM
+from audit.models import Reason, Result
+from audit.record import attempt, record_auth_event
+from relay.credentials import create_app_password, create_smtp_user
+from relay.domains import add_domain, add_sender
+from relay.networks import add_network
+from tests.accounts.pages import last_link
+from tests.conftest import make_user
+from tests.permissions import BODIES, FLOOR, IN, MOVED, PEOPLE, TABLE, UNKNOWN, routes
+from tests.relay.conftest import make_message
+
+CONTENT = (
+    b'From: app@alice.example\r\nSubject: Alice\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary="b"\r\n'
+    b"\r\n--b\r\nContent-Type: text/html\r\n\r\n<p>Hello</p>\r\n--b\r\nContent-Type: text/plain\r\n"
+    b'Content-Disposition: attachment; filename="a.txt"\r\n\r\nattached\r\n--b--\r\n'
+)
+HERS = ("alice-works", "alice.example", "Alice Works")
+BY_TOKEN = {"accounts:accept_invitation", "accounts:confirm_email", "accounts:password_reset_confirm"}
+
+Ask = Callable[..., HttpResponseBase]
+
+
+@dataclass(frozen=True)
+class Hers:
+    """Addresses and bodies with the ids of what alice has."""
+
+    values: dict[str, Any]
+    links: dict[str, str]
+    of_one: dict[str, Any]  # what `pk` and `id` mean to one URL name
+
+    def url(self, name: str) -> str:
+        if name in self.links:
+            return self.links[name]
+        return reverse(
+            name, kwargs={argument: self.of_one.get(name, self.values[argument]) for argument in routes()[name]}
+        )
+
+    def body(self, name: str) -> dict[str, Any]:
+        return {
+            field: value.format_map(self.values) if isinstance(value, str) else value
+            for field, value in BODIES.get(name, {}).items()
+        }
+
+
+def test_every_address_has_a_row() -> None:
+    """A new page without a row fails, and so does a row whose page is gone."""
+    assert {row[1] for row in TABLE} == set(routes())
+
+
+@pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume")  # the test client is no ASGI server
+@pytest.mark.parametrize(
+    ("method", "name", "expected"), [pytest.param(*row[:2], row[2:], id=f"{row[0]} {row[1]}") for row in TABLE]
+)
+def test_who_may(hers: Hers, ask: Ask, method: str, name: str, expected: tuple[Any, ...]) -> None:
+    """Each of the five, one after the other, none seeing what the others changed."""
+    url, got = hers.url(name), {}
+    for person in PEOPLE:
+        with transaction.atomic():
+            response = ask(person, method, url, hers.body(name))
+            got[person] = _outcome(response)
+            if person == "bob" and name not in BY_TOKEN:
+                text = b"".join(response) if response.streaming else response.content
+                assert not [word for word in HERS if word.encode() in text.replace(url.encode(), b"")]
+            transaction.set_rollback(True)
+    assert got == dict(zip(PEOPLE, expected, strict=True)), (method, name)
+
+
+def _outcome(response: HttpResponseBase) -> int | str:
+    if response.status_code != 302:
+        return response.status_code
+    location = response.headers["Location"]
+    if location.startswith(reverse("accounts:sign_in")):
+        return IN
+    return FLOOR if location == reverse("relay:ops_floor") else MOVED
+
+
+@pytest.fixture
+def ask(
+    alice: User, alice_org: Organization, bob: User, bob_org: Organization, vera: User, carol: User, client_for: Any
+) -> Ask:
+    """ask(person, method, url, body): pages take forms, the API takes JSON and, of alice and bob, their keys."""
+    people = {"alice": alice, "bob": bob, "vera": vera, "carol": carol}
+    keys = {
+        name: create_api_key(organization, name="Key", scopes=ApiKey.Scope.values, actor=SYSTEM).secret
+        for name, organization in (("alice", alice_org), ("bob", bob_org))
+    }
+
+    def send(person: str, method: str, url: str, body: dict[str, Any]) -> HttpResponseBase:
+        if not url.startswith("/api/"):
+            client = client_for(people[person]) if person in people else Client()
+            if method != "POST":
+                return client.generic(method, url)
+            form = client.get(url).context  # what may be sent once only holds a token
+            return client.post(url, body | {"token": form.get("token", "")} if form else body)
+        client = client_for(people[person]) if person in people and person not in keys else Client()
+        headers = {"Authorization": f"Bearer {keys[person]}"} if person in keys else {}
+        return getattr(client, method.lower())(url, body, content_type="application/json", headers=headers)
+
+    return send
+
+
+@pytest.fixture
+def hers(alice: User, alice_org: Organization, vera: User) -> Hers:
+    smtp_user = create_smtp_user(alice_org, name="shop", excess="refuse", actor=SYSTEM)
+    password = create_app_password(smtp_user, name="web-1", actor=SYSTEM).app_password
+    domain = add_domain(alice_org, name="alice.example", actor=SYSTEM)
+    network = add_network(alice_org, cidr="192.0.2.0/24", smtp_user=smtp_user, actor=SYSTEM)
+    sender = add_sender(smtp_user, pattern="@alice.example", actor=SYSTEM)
+    message = make_message(alice_org, content=CONTENT, state="delivered")
+    key = create_api_key(alice_org, name="Old", scopes=ApiKey.Scope.values, actor=SYSTEM).api_key
+    reference = _attempt(alice_org, smtp_user.username)
+    links = _links(alice_org, alice)
+    links["relay:ops_username"] = f"{reverse('relay:ops_username')}?name={smtp_user.username}"
+    values = {
+        "smtp_user_id": smtp_user.pk, "app_password_id": password.pk, "sender_id": sender.pk,
+        "network_id": network.pk, "domain_id": domain.pk, "domain_pk": domain.pk, "message_id": message.pk,
+        "number": 2, "reference": reference, "text": reference, "code": "premium", "part": "rows", "pk": alice_org.pk,
+        "invitation_id": Invitation.objects.get().pk, "membership_id": Membership.objects.get(user=vera).pk,
+        "api_key_id": key.pk, "id": smtp_user.pk, "plan": Plan.objects.get(code="premium").pk,
+    }  # fmt: skip
+    of_one = {
+        "relay:ops_message": message.pk,
+        "api:revoke_app_password": password.pk,
+        "api:remove_network": network.pk,
+        "api:remove_sender": sender.pk,
+        "api:get_message": message.pk,
+        "api:get_content": message.pk,
+    }
+    return Hers(values, links, of_one)
+
+
+def _links(organization: Organization, alice: User) -> dict[str, str]:
+    """What is not reached by ids: links of mails, searches, and what is not there at all."""
+    links = {UNKNOWN: "/api/v1/nothing/of/this/name", "relay:ops_ip": f"{reverse('relay:ops_ip')}?ip=192.0.2.7"}
+    invite(email="erin@erin.example", organization=organization, actor=SYSTEM, invited_by=alice)
+    links["accounts:accept_invitation"] = last_link()
+    send_confirmation(make_user("new@alice.example", email_confirmed_at=None))
+    links["accounts:confirm_email"] = last_link()
+    send_reset_link(alice.email)
+    links["accounts:password_reset_confirm"] = last_link()
+    return links
+
+
+def _attempt(organization: Organization, username: str) -> str:
+    refused = attempt(
+        result=Result.REFUSED,
+        reason=Reason.REVOKED,
+        ip="192.0.2.7",
+        port=587,
+        worker="test",
+        username_given=username,
+        organization_id=organization.pk,
+    )
+    return record_auth_event(refused).reference
