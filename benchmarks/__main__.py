@@ -3,10 +3,14 @@
 import sys
 from collections.abc import Callable, Sequence
 
-from benchmarks import accept
+from benchmarks import accept, guesses, idle
 from benchmarks.cores import CoresMissing
 
-BENCHMARKS: dict[str, Callable[[Sequence[str]], int]] = {"accept": accept.main}
+BENCHMARKS: dict[str, Callable[[Sequence[str]], int]] = {
+    "accept": accept.main,
+    "idle": idle.main,
+    "guesses": guesses.main,
+}
 
 
 def main(arguments: Sequence[str]) -> int:

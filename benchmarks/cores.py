@@ -51,7 +51,7 @@ def processor_seconds(roots: Iterable[int]) -> float:
     return ticks / TICKS
 
 
-def resident_octets(pid: int) -> int:
+def private_octets(pid: int) -> int:
     """The process's own memory without what it shares with others (proc(5), smaps_rollup)."""
     lines = (PROC / str(pid) / "smaps_rollup").read_text().splitlines()
     private = [line.split() for line in lines if line.startswith(("Private_Clean:", "Private_Dirty:"))]
