@@ -2,7 +2,7 @@
 SHELL = /bin/sh
 install = python=$$(sh .ci/find-python) && "$$python" .ci/install.py
 
-.PHONY: run demo-credentials demo-code check test format
+.PHONY: run demo-credentials demo-code check test bench format
 
 run:
 	@$(install) run && exec .venv/bin/python manage.py run
@@ -18,6 +18,10 @@ check:
 
 test:
 	@$(install) tests && exec sh .ci/test
+
+# JSON lines; `make bench BENCH="accept --scale 0.1"` runs one of them with its options.
+bench:
+	@$(install) run && exec .venv/bin/python -m benchmarks $(BENCH)
 
 format:
 	@$(install) tests && .venv/bin/ruff format --quiet . && .venv/bin/ruff check --fix --quiet .
