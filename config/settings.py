@@ -8,6 +8,7 @@ Source  docs/settings.md has a heading for each variable below; a test holds the
 import json
 import os
 import secrets
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -45,6 +46,13 @@ def env_int(name: str, default: int) -> int:
 
 def env_list(name: str) -> list[str]:
     return [part.strip() for part in env(name).split(",") if part.strip()]
+
+
+def env_networks(name: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    try:
+        return tuple(ip_network(text) for text in env_list(name))
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name} must be a list of networks: {error}.") from None
 
 
 def env_choice(name: str, choices: tuple[str, ...], default: str) -> str:
@@ -92,7 +100,9 @@ def database(url: str) -> dict[str, Any]:
     """DATABASE_URL as Django's dictionary; the query's `host` may be a Unix socket's directory."""
     parts = urlsplit(url)
     if parts.scheme not in {"postgres", "postgresql"}:
-        raise ImproperlyConfigured("DATABASE_URL must start with postgresql://. Gatepost keeps its promises on it alone.")
+        raise ImproperlyConfigured(
+            "DATABASE_URL must start with postgresql://. Gatepost keeps its promises on it alone."
+        )
     query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
     return {
         "ENGINE": "django.db.backends.postgresql",
@@ -133,7 +143,9 @@ if GATEPOST_DEMO and GATEPOST_BIND not in {"127.0.0.1", "::1", "localhost"}:
 # --- Secrets -------------------------------------------------------------------------------------------------------
 
 SECRET_KEY = secret("GATEPOST_SECRET_KEY")
-GATEPOST_PEPPERS = [pepper.encode() for pepper in secret("GATEPOST_PEPPER").split(",")]  # the first one makes, all verify
+GATEPOST_PEPPERS = [
+    pepper.encode() for pepper in secret("GATEPOST_PEPPER").split(",")
+]  # the first one makes, all verify
 GATEPOST_AUDIT_KEY = secret("GATEPOST_AUDIT_KEY").encode()
 GATEPOST_ENCRYPTION_KEYS = secret("GATEPOST_ENCRYPTION_KEYS").split(",")
 
@@ -145,6 +157,12 @@ GATEPOST_TLS_KEY = env("GATEPOST_TLS_KEY")
 GATEPOST_MESSAGE_SIZE = env_int("GATEPOST_MESSAGE_SIZE", 52_428_800)  # octets
 GATEPOST_RECIPIENTS_PER_MESSAGE = env_int("GATEPOST_RECIPIENTS_PER_MESSAGE", 1000)
 GATEPOST_AUTH_DELAY_MS = env_int("GATEPOST_AUTH_DELAY_MS", 300)
+GATEPOST_CONNECTIONS = env_int("GATEPOST_CONNECTIONS", 20_000)  # of the machine, in all
+GATEPOST_CONNECTIONS_PER_IP = env_int("GATEPOST_CONNECTIONS_PER_IP", 500)
+GATEPOST_MESSAGE_MEMORY = env_int("GATEPOST_MESSAGE_MEMORY", 1_073_741_824)  # octets, for content in flight
+GATEPOST_DISK_RESERVE = env_int("GATEPOST_DISK_RESERVE", 0)  # octets; 0: the larger of 512 MiB and 5 %
+GATEPOST_PROXY_PEERS = env_networks("GATEPOST_PROXY_PEERS")
+GATEPOST_METRICS_PORT = env_int("GATEPOST_METRICS_PORT", 0)  # of the first smtpd process; 0: none
 GATEPOST_LONG_LINES = env_choice("GATEPOST_LONG_LINES", ("accept", "refuse"), "accept")
 
 ROUTES = ("sandbox", "smarthost")
@@ -162,7 +180,9 @@ if GATEPOST_DEFAULT_ROUTE == "smarthost" and not GATEPOST_SMARTHOST:
 
 # --- Accounts ------------------------------------------------------------------------------------------------------
 
-GATEPOST_SIGNUP = env_choice("GATEPOST_SIGNUP", ("open", "invitation", "closed"), "open" if GATEPOST_DEMO else "invitation")
+GATEPOST_SIGNUP = env_choice(
+    "GATEPOST_SIGNUP", ("open", "invitation", "closed"), "open" if GATEPOST_DEMO else "invitation"
+)
 DEFAULT_FROM_EMAIL = env("GATEPOST_MAIL_FROM", f"Gatepost <gatepost@{GATEPOST_HOSTNAME}>")
 EMAIL_BACKEND = "relay.system_mail.EmailBackend"
 RECENT_MFA_SECONDS = 15 * 60

@@ -33,6 +33,8 @@ from relay.limits import (
     save_arrays,
 )
 from relay.models import SmtpUser
+from relay.models.messages import Route
+from relay.queue import NEVER
 from relay.submission import Accepted, Ended, Outcome, Submission
 
 READ_SENDERS = """
@@ -65,8 +67,9 @@ INSERT_CONTENT = "INSERT INTO relay_messagedata (message_id, content) SELECT * F
 INSERT_RECIPIENTS = """
     INSERT INTO relay_recipient (message_id, address, state, dsn_notify, dsn_orcpt, due_at, attempts,
         possibly_delivered, reply)
-    SELECT *, clock_timestamp(), 0, false, ''
-    FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[])
+    SELECT message_id, address, state, notify, orcpt, coalesce(due_at, clock_timestamp()), 0, false, ''
+    FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[], %s::timestamptz[])
+         AS taken (message_id, address, state, notify, orcpt, due_at)
 """
 
 
@@ -233,7 +236,14 @@ async def _store(
     await conn.execute(INSERT_MESSAGES, _columns(messages))
     await conn.execute(INSERT_CONTENT, [[each.id for each in messages], [each.content for each in messages]])
     recipients = [
-        (submission.id, envelope.address, "held" if outcome.held else "queued", envelope.notify, envelope.orcpt)
+        (
+            submission.id,
+            envelope.address,
+            "held" if outcome.held else "queued",
+            envelope.notify,
+            envelope.orcpt,
+            NEVER if submission.route == Route.HOLD else None,  # None: now, by PostgreSQL's clock
+        )
         for submission, outcome in taken
         for envelope in submission.recipients
     ]

@@ -7,7 +7,6 @@ Source  docs/operations.md, "The self-check".
 """
 
 import os
-import shutil
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +24,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from relay import probes
+from relay.disk import look
 from relay.metrics import ALIVE_SECONDS
 from relay.models import Worker
 
@@ -34,7 +34,6 @@ POSTGRES_MIN = 150_000  # NULLS NOT DISTINCT
 SLOW_MS = 20.0
 CLOCK_WARN_SECONDS, CLOCK_FAIL_SECONDS = 2.0, 30.0  # a TOTP code lives 30 s
 SECRET_CHARACTERS = 32
-RESERVE_OCTETS, RESERVE_SHARE = 512 * 1024 * 1024, 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,12 +197,12 @@ def _secret_files() -> Iterator[Path]:
 
 
 def _disk() -> Found:
-    place = settings.GATEPOST_STATE_DIR
-    while not place.exists():
-        place = place.parent
-    total, _used, free = shutil.disk_usage(place)
-    reserve = max(RESERVE_OCTETS, int(total * RESERVE_SHARE))
-    sizes = {"free": _size(free), "place": place, "reserve": _size(reserve)}
+    disk = look()
+    if disk is None:
+        yield Finding("disk", "warn", _("%s cannot be read.") % settings.GATEPOST_STATE_DIR)
+        return
+    free, reserve = disk.free, disk.reserve
+    sizes = {"free": _size(free), "place": disk.place, "reserve": _size(reserve)}
     text = _("%(free)s free in %(place)s, reserve %(reserve)s.") % sizes
     if free < reserve:
         yield Finding("disk", "fail", text, _("Make room: PostgreSQL stops when it has none to write to."))

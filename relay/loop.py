@@ -28,6 +28,7 @@ from psycopg_pool import PoolTimeout
 from redis.exceptions import RedisError
 
 from relay import delivery, limits, queue
+from relay.cancellation import cancel
 from relay.connections import Connection, make_pool
 from relay.content import aload
 from relay.delivery import Tools
@@ -134,11 +135,11 @@ class DeliveryLoop:
     async def _finish(self, parts: list[asyncio.Task[None]]) -> None:
         """Ends claiming, lets attempts in flight come to an end, and gives back what was not offered."""
         claiming, renewing, *others = parts
-        await _cancel([claiming, *others])
+        await cancel([claiming, *others])
         if self._jobs:
             await asyncio.wait(self._jobs, timeout=self.pace.finish)
         unfinished = list(self._jobs)
-        await _cancel([*unfinished, renewing])
+        await cancel([*unfinished, renewing])
         with suppress(*DATABASE_ERRORS):
             async with self._pool.connection() as connection:
                 await queue.give_back(connection, list(self._renewed))
@@ -327,15 +328,6 @@ class DeliveryLoop:
             with suppress(RedisError, OSError):
                 await client.aclose()
         await asyncio.sleep(self.pace.redis_retry)
-
-
-async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
-    """Cancels until all have ended: libraries that use asyncio.wait_for lose a cancellation now and then (3.11)."""
-    waiting = set(tasks)
-    while waiting:
-        for task in waiting:
-            task.cancel()
-        _ended, waiting = await asyncio.wait(waiting, timeout=0.5)
 
 
 # --- In a thread of a worker process ----------------------------------------------------------------------------------

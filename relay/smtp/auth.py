@@ -101,6 +101,7 @@ class AuthVerb(SessionState):
             found = await authenticate(
                 self.server.directory, username=login.username, secret=login.secret, ip=parse_address(self.ip)
             )
+            self.server.figures.auth_seconds.observe(self.loop.time() - received)
         if found.entry is not None and found.app_password_id is not None:
             self._accept(mechanism, login, found)
         elif found.reason is Reason.UNAVAILABLE:
@@ -137,6 +138,8 @@ class AuthVerb(SessionState):
     def _record(
         self, found: Authentication, mechanism: str, username: str, result: Result, reference: str | None
     ) -> None:
+        known = mechanism if mechanism in sasl.MECHANISMS else "other"
+        self.server.figures.auth.labels(known, result.value, found.reason.value).inc()
         self.server.recorder.auth(
             attempt(
                 result=result,

@@ -14,6 +14,7 @@ from relay.smtp import content as message_content
 from relay.smtp import replies
 from relay.smtp.content import ContentRefused
 from relay.smtp.envelope import over_limit
+from relay.smtp.replies import Reply
 from relay.smtp.state import SessionState, Transaction
 from relay.submission import Accepted, Ended, Outcome, Submission, submit
 
@@ -34,8 +35,8 @@ class DataVerbs(SessionState):
         else:
             self.send(replies.START_DATA.line())
             raw = await self.read_data(self.server.message_octets_max)
-            if raw is None:
-                self.refuse(replies.TOO_BIG.filled(most=self.server.message_octets_max))
+            if isinstance(raw, Reply):
+                self.refuse(raw)
             else:
                 await self._take(transaction, raw, stuffed=True)
             self.reset()
@@ -49,13 +50,17 @@ class DataVerbs(SessionState):
         transaction, octets = self.transaction, int(size)
         usable = self.identity is not None and transaction is not None and bool(transaction.recipients)
         fits = transaction is not None and transaction.octets + octets <= self.server.message_octets_max
-        chunk = await self.read_chunk(octets, keep=usable and fits)
+        has_memory = usable and fits and self.book(octets)
+        chunk = await self.read_chunk(octets, keep=has_memory)
         if not self.may_send():
             return
         if transaction is None or not usable:
             self.refuse(replies.BDAT_FAILED if transaction is None else replies.RCPT_FIRST)
         elif not fits:
             self.refuse(replies.TOO_BIG.filled(most=self.server.message_octets_max))
+            self.reset()
+        elif not has_memory:
+            self.refuse(replies.NO_MEMORY)
             self.reset()
         else:
             await self._add_chunk(transaction, chunk, last=bool(last))
@@ -81,7 +86,9 @@ class DataVerbs(SessionState):
         except ContentRefused as refused:
             self.refuse(refused.reply)
             return
+        began = self.loop.time()
         outcome = await submit(self.server.writer, submission)
+        self.server.figures.writer_seconds.observe(self.loop.time() - began)
         self._answer(outcome, submission)
 
     def _submission(self, transaction: Transaction, raw: bytes, reference: str, stuffed: bool) -> Submission:
@@ -135,7 +142,7 @@ class DataVerbs(SessionState):
         if isinstance(outcome, Accepted):
             reply = replies.HELD if outcome.held else replies.ACCEPTED
             self.send(reply.filled(reference=submission.reference).line())
-            self.server.accepted += 1
+            self.server.figures.accepted.inc()
         elif isinstance(outcome, OverLimit):
             self.server.glance.learn(submission, outcome)
             self.refuse(over_limit(outcome, len(submission.recipients)))

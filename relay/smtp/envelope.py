@@ -6,6 +6,7 @@ Source  RFC 5321 4.1.1.2, 4.1.1.3; RFC 1870 (SIZE), 6152 (8BITMIME), 6531 (SMTPU
 from relay import senders
 from relay.limits import OverLimit
 from relay.smtp import paths, replies
+from relay.smtp.budget import ROOM_FOR_ONE
 from relay.smtp.paths import Parsed, PathError
 from relay.smtp.replies import Reply
 from relay.smtp.state import SessionState, Transaction
@@ -89,6 +90,12 @@ class EnvelopeVerbs(SessionState):
             return None
         if size > self.server.message_octets_max:
             self.refuse(replies.TOO_BIG.filled(most=self.server.message_octets_max))
+            return None
+        if self.server.disk_is_low:
+            self.refuse(replies.NO_DISK)
+            return None
+        if not self.server.budget.has_room(size or ROOM_FOR_ONE):
+            self.refuse(replies.NO_MEMORY)
             return None
         if not parsed.is_ascii and not transaction.smtputf8:
             self.refuse(replies.NEEDS_SMTPUTF8)

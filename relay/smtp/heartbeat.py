@@ -8,6 +8,8 @@ import psycopg
 from psycopg.types.json import Jsonb
 from psycopg_pool import PoolTimeout
 
+from relay.cancellation import cancel
+
 if TYPE_CHECKING:
     from relay.smtp.server import Server
 
@@ -31,8 +33,7 @@ class Heartbeat:
 
     async def stop(self) -> None:
         if self._task:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await cancel([self._task])
         await self._say(LEAVE, [self._server.name])
 
     async def _run(self) -> None:
@@ -44,8 +45,8 @@ class Heartbeat:
         server = self._server
         return {
             "connections": server.connections,
-            "accepted": server.accepted,
-            "refused": dict(server.refused),
+            "memory_octets": server.budget.used,
+            "messages": server.writer.small.messages + server.writer.large.messages,
             "batches": server.writer.small.batches + server.writer.large.batches,
             "audit_dropped": server.recorder.dropped,
         }

@@ -13,6 +13,7 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from types import FrameType
 
 from django.conf import settings
@@ -74,10 +75,11 @@ def serve(processes: int) -> None:
     Master(processes, doors).run()
 
 
-async def _serve_one(doors: Sequence[Door], *, parent: int | None = None) -> None:
-    server = Server(doors)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        server.loop.add_signal_handler(number, server.stop)
+async def _serve_one(doors: Sequence[Door], *, parent: int | None = None, share: int = 1, number: int = 0) -> None:
+    server = Server(doors, share=share, number=number)
+    for name in (signal.SIGTERM, signal.SIGINT):
+        server.loop.add_signal_handler(name, server.stop)
+    server.loop.add_signal_handler(signal.SIGHUP, server.reload)
     watch = asyncio.create_task(_end_with(parent, server)) if parent else None
     await server.run()
     if watch:
@@ -91,17 +93,24 @@ async def _end_with(parent: int, server: Server) -> None:
     server.stop()
 
 
+@dataclass(frozen=True, slots=True)
+class Child:
+    number: int
+    born: float
+
+
 class Master:
     """Keeps the number of processes. It opens no connection and runs no loop, so that a fork copies nothing alive."""
 
     def __init__(self, processes: int, doors: Sequence[Door]) -> None:
         self._processes, self._doors = processes, doors
-        self._children: dict[int, float] = {}
+        self._children: dict[int, Child] = {}
         self._stopping = False
 
     def run(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
+        signal.signal(signal.SIGHUP, self._reload)
         connections.close_all()
         while not self._stopping:
             while len(self._children) < self._processes and not self._stopping:
@@ -112,18 +121,23 @@ class Master:
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         self._stopping = True
 
+    def _reload(self, _number: int, _frame: FrameType | None) -> None:
+        self._signal(signal.SIGHUP)
+
     def _fork(self) -> None:
+        number = min(set(range(self._processes)) - {child.number for child in self._children.values()})
         parent = os.getpid()
         if (pid := os.fork()) == 0:
             status = 1
             try:
-                for number in (signal.SIGTERM, signal.SIGINT):
-                    signal.signal(number, signal.SIG_DFL)
-                asyncio.run(_serve_one(open_doors() if BALANCED else self._doors, parent=parent))
+                for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                    signal.signal(name, signal.SIG_DFL)
+                doors = open_doors() if BALANCED else self._doors
+                asyncio.run(_serve_one(doors, parent=parent, share=self._processes, number=number))
                 status = 0
             finally:
                 os._exit(status)
-        self._children[pid] = time.monotonic()
+        self._children[pid] = Child(number, time.monotonic())
 
     def _reap(self) -> None:
         """Waits for a child to die or for a signal; one that died young is restarted a moment later."""
@@ -131,10 +145,10 @@ class Master:
         if not pid:
             time.sleep(0.1)
             return
-        born = self._children.pop(pid, 0.0)
-        if not self._stopping:
+        child = self._children.pop(pid, None)
+        if child and not self._stopping:
             log.warning("smtpd.died", pid=pid, status=os.waitstatus_to_exitcode(status))
-            if time.monotonic() - born < RESTART_SECONDS:
+            if time.monotonic() - child.born < RESTART_SECONDS:
                 time.sleep(RESTART_SECONDS)
 
     def _end(self) -> None:

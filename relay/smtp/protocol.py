@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 from aiosmtpd.smtp import SMTP, Envelope, Session, TLSSetupException
 
 from relay.logs import get_logger
-from relay.networks import parse_address
 from relay.smtp import replies
 from relay.smtp.replies import Reply
 
@@ -55,7 +54,7 @@ class LineRefused(Exception):
 class Connection(SMTP):
     """The transport half of a session."""
 
-    def __init__(self, server: "Server", *, implicit_tls: bool, port: int) -> None:
+    def __init__(self, server: "Server", *, ip: str, implicit_tls: bool, port: int) -> None:
         FlowControlMixin.__init__(self, loop=server.loop)
         self._closed = None  # aiosmtpd's __del__ asks for it
         self.loop = server.loop
@@ -64,10 +63,12 @@ class Connection(SMTP):
         self.tls_context = server.tls_context
         self.transport: Any = None
         self.implicit_tls = implicit_tls
-        self.ip = ""
+        self.ip = ip
         self.buffer = bytearray()
         self.deadline = self.loop.time() + HANDSHAKE_SECONDS
         self.waiting_for_command = False
+        self.welcome = True
+        self.booked = 0  # octets of the budget
         self._tls_protocol: Any = None
         self._original_transport: Any = None
         self._handler_coroutine: asyncio.Task[None] | None = None
@@ -92,14 +93,14 @@ class Connection(SMTP):
         if self.implicit_tls:
             self.session.ssl = transport.get_extra_info("ssl_object")
         self.session.peer = transport.get_extra_info("peername")
-        self.ip = str(parse_address(self.session.peer[0])) if self.session.peer else "0.0.0.0"  # noqa: S104
-        self.server.add(self)
+        self.welcome = self.server.add(self)
         self._handler_coroutine = self.loop.create_task(self._handle_client())
 
     def connection_lost(self, error: Exception | None) -> None:
         FlowControlMixin.connection_lost(self, error)
         self._gone = True
         self._wake()
+        self.give_back()
         self.server.remove(self)
         if self._original_transport is not None:
             self._original_transport.close()
@@ -163,10 +164,22 @@ class Connection(SMTP):
             raise LineRefused(replies.BAD_LINE)
         return line[:-2]
 
-    async def read_data(self, most: int) -> bytes | None:
-        """Content up to CRLF.CRLF alone, dots stuffed; None if it was longer than most, and is gone. Raises Gone."""
+    def book(self, octets: int) -> bool:
+        """Takes octets of the budget for content in flight."""
+        if not self.server.budget.take(octets):
+            return False
+        self.booked += octets
+        return True
+
+    def give_back(self) -> None:
+        self.server.budget.give(self.booked)
+        self.booked = 0
+
+    async def read_data(self, most: int) -> bytes | Reply:
+        """Content up to CRLF.CRLF alone, dots stuffed; or why there is none: too big, or no memory. Raises Gone."""
         started, received, kept = self.loop.time(), 0, bytearray(b"\r\n")  # DATA's own CRLF counts before the dot
-        searched, too_big = 0, False
+        searched = 0
+        refused: Reply | None = None
         while True:
             self.deadline = started + COMMAND_SECONDS + received / DATA_OCTETS_PER_SECOND
             received += len(self.buffer)
@@ -174,11 +187,16 @@ class Connection(SMTP):
             self.buffer.clear()
             if (end := kept.find(END_OF_DATA, searched)) >= 0:
                 self.buffer += kept[end + len(END_OF_DATA) :]
-                return None if too_big or end > most else bytes(kept[2 : end + 2])
-            if len(kept) > most + 16:
-                too_big = True
-            if too_big:
+                if end > most:
+                    refused = refused or replies.TOO_BIG.filled(most=most)
+                return refused or bytes(kept[2 : end + 2])
+            if refused is None and len(kept) > most + 16:
+                refused = replies.TOO_BIG.filled(most=most)
+            elif refused is None and len(kept) > self.booked and not self.book(len(kept) - self.booked):
+                refused = replies.NO_MEMORY
+            if refused is not None:
                 del kept[:-4]
+                self.give_back()
             searched = max(0, len(kept) - 4)
             if self._gone:
                 raise Gone

@@ -83,6 +83,10 @@ class Recorder:
             buffer.popleft()
             self.dropped += 1
 
+    @property
+    def waiting(self) -> int:
+        return len(self._attempts) + len(self._refusals)
+
     async def stop(self) -> None:
         """Writes what waits, if PostgreSQL takes it at once."""
         self._closing.set()
@@ -92,7 +96,8 @@ class Recorder:
     async def _run(self) -> None:
         while not self._closing.is_set():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._closing.wait(), FLUSH_SECONDS)
+                async with asyncio.timeout(FLUSH_SECONDS):
+                    await self._closing.wait()
             await self._flush()
         if self._conn:
             await self._conn.close()

@@ -39,9 +39,9 @@ TOO_LONG = Reply(500, "5.5.2", "Command line too long")  # C2
 SYNTAX = Reply(501, "5.5.4", "Syntax: {syntax}")  # C7, C18
 BAD_HELO = Reply(501, "5.5.2", "The name after {verb} is not a host name or address literal")  # C19
 SEND_EHLO = Reply(503, "5.5.1", "Send EHLO first")
-BAD_SEQUENCE = Reply(503, "5.5.1", "{what}")
 TOO_MANY_ERRORS = Reply(421, "4.7.0", "Too many errors, closing the connection")
 IDLE = Reply(421, "4.4.2", "Timeout, closing the connection")  # C12
+TOO_MANY_CONNECTIONS = Reply(421, "4.7.0", "Too many connections, try again later")  # L1
 SHUTTING_DOWN = Reply(421, "4.3.2", "Shutting down, try again shortly")
 UNEXPECTED = Reply(451, "4.3.0", "Something went wrong here, try again later")
 UNAVAILABLE = Reply(451, "4.3.0", "The message could not be stored, try again later")  # L7
@@ -61,7 +61,6 @@ AUTH_UNAVAILABLE = Reply(454, "4.7.0", "Temporary authentication failure, try ag
 AUTH_MECHANISM = Reply(504, "5.5.4", "Unrecognized authentication mechanism")  # A7
 AUTH_CANCELLED = Reply(501, "5.7.0", "Authentication cancelled")  # A10
 AUTH_NOT_BASE64 = Reply(501, "5.5.2", "The response could not be decoded")  # A11, A12, A25
-AUTH_INITIAL = Reply(501, "5.7.0", "{mechanism} takes no initial response")  # A13
 AUTH_TOO_LONG = Reply(500, "5.5.6", "Authentication exchange line is too long")  # A15
 AUTH_AGAIN = Reply(503, "5.5.1", "Already authenticated")  # A17
 AUTH_IN_MAIL = Reply(503, "5.5.1", "AUTH is not permitted during a mail transaction")  # A18
@@ -89,6 +88,8 @@ NEVER_FITS = Reply(
     452, "4.5.3", "{count} recipients never fit the limit of {limit} emails an hour {whose}; send fewer at once"
 )
 ENDED = Reply(421, "4.7.0", "The credential was withdrawn, closing the connection")  # L6
+NO_MEMORY = Reply(452, "4.3.1", "Too much mail is in flight here, try again in a moment")  # L3
+NO_DISK = Reply(452, "4.3.1", "The disk is nearly full here, try again later")  # X2
 TOO_BIG = Reply(552, "5.3.4", "The message exceeds {most} octets")  # X2
 
 # DATA and BDAT (RFC 5321 4.1.1.4, RFC 3030)

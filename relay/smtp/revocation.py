@@ -17,6 +17,7 @@ from django.conf import settings
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from redis.exceptions import RedisError
 
+from relay.cancellation import cancel
 from relay.changes import CHANNEL
 from relay.logs import get_logger
 
@@ -60,13 +61,12 @@ class Changes:
         ]
 
     async def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await cancel(self._tasks)
 
     async def _poll(self) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._told.wait(), POLL_SECONDS)
+            async with asyncio.timeout(POLL_SECONDS):  # wait_for can lose a cancellation
+                await self._told.wait()
         self._told.clear()
         try:
             async with self._pool.connection(timeout=3) as conn:

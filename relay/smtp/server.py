@@ -11,7 +11,7 @@ import contextlib
 import os
 import socket
 import ssl
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,12 +23,15 @@ from audit.record import new_reference
 from relay.certificate import ensure_certificate, tls_context
 from relay.database import conninfo
 from relay.directory import Directory
+from relay.disk import look
 from relay.logs import get_logger
 from relay.smtp import replies
+from relay.smtp.budget import Budget
 from relay.smtp.glance import Glance
 from relay.smtp.heartbeat import Heartbeat
+from relay.smtp.listener import Caps, Listener
+from relay.smtp.metrics import Exposition, Figures
 from relay.smtp.recorder import Recorder
-from relay.smtp.replies import Reply
 from relay.smtp.revocation import Change, Changes
 from relay.smtp.session import SmtpSession
 from relay.smtp.state import SessionState
@@ -40,7 +43,7 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-SWEEP_SECONDS = 5.0
+SWEEP_SECONDS = 1.0
 STOP_SECONDS = 25.0  # for transactions in flight, of the 30 s that a stop may take
 
 
@@ -57,7 +60,8 @@ class Door:
 
 
 class Server:
-    def __init__(self, doors: Sequence[Door]) -> None:
+    def __init__(self, doors: Sequence[Door], *, share: int = 1, number: int = 0) -> None:
+        """share: among how many processes the machine's caps are divided; number: which of them this is."""
         self.loop = asyncio.get_running_loop()
         self.name = f"smtpd@{socket.gethostname()[:40]}:{os.getpid()}"
         self.hostname = settings.GATEPOST_HOSTNAME
@@ -66,8 +70,9 @@ class Server:
         self.auth_delay_seconds = settings.GATEPOST_AUTH_DELAY_MS / 1000
         self.long_lines = settings.GATEPOST_LONG_LINES
         self.tls_context = self._tls()
-        self.accepted = 0
-        self.refused: Counter[str] = Counter()
+        self.budget = Budget(settings.GATEPOST_MESSAGE_MEMORY // share)
+        self.caps = Caps(-(-settings.GATEPOST_CONNECTIONS // share), -(-settings.GATEPOST_CONNECTIONS_PER_IP // share))
+        self.disk_is_low = False
         self._doors = doors
         self._connections: set[SmtpSession] = set()
         self._by_organization: defaultdict[int, set[SessionState]] = defaultdict(set)
@@ -83,10 +88,13 @@ class Server:
         self.directory = Directory(self.pool)
         self.glance = Glance(self.pool)
         self.wake_up = WakeUp()
-        self.writer = Writer(on_commit=self.wake_up.send)
+        self.figures = Figures(self)
+        self.writer = Writer(on_commit=self.wake_up.send, on_batch=self.figures.batch_messages.observe)
         self.recorder = Recorder()
         self.changes = Changes(self.pool, apply=self._apply, lost=self.directory.forget)
         self.heartbeat = Heartbeat(self)
+        metrics_port = settings.GATEPOST_METRICS_PORT
+        self.exposition = Exposition(self.figures, metrics_port + number if metrics_port else 0)
 
     def _tls(self) -> ssl.SSLContext:
         files = ensure_certificate(settings.GATEPOST_STATE_DIR, self.hostname)
@@ -97,28 +105,39 @@ class Server:
         await self.pool.open(wait=False)
         for part in (self.writer, self.recorder, self.wake_up, self.changes, self.heartbeat):
             part.start()
-        servers = [await self._listen(door) for door in self._doors]
+        await self.exposition.start()
+        listeners = [self._listen(door) for door in self._doors]
         sweeper = asyncio.create_task(self._sweep(), name="sweeper")
         log.info("smtpd.ready", worker=self.name, ports=[door.port for door in self._doors])
         await self._stopping.wait()
-        for server in servers:
-            server.close()
+        for listener in listeners:
+            listener.stop()
         sweeper.cancel()
         await self._finish()
 
     def stop(self) -> None:
         self._stopping.set()
 
-    async def _listen(self, door: Door) -> asyncio.Server:
-        tls: dict[str, Any] = {}
-        if door.implicit_tls:
-            tls = {"ssl": self.tls_context, "ssl_handshake_timeout": 30, "ssl_shutdown_timeout": 5}
-        return await self.loop.create_server(
-            lambda: SmtpSession(self, implicit_tls=door.implicit_tls, port=door.port),
-            sock=door.socket,
-            backlog=1024,
-            **tls,
+    def reload(self) -> None:
+        """SIGHUP: the certificate is read again; handshakes from now on show the new one."""
+        files = ensure_certificate(settings.GATEPOST_STATE_DIR, self.hostname)
+        try:
+            self.tls_context.load_cert_chain(files.certificate, files.key)
+        except (OSError, ssl.SSLError) as error:
+            log.error("smtpd.certificate_kept", error=str(error))
+        else:
+            log.info("smtpd.certificate_reloaded", certificate=str(files.certificate))
+
+    def _listen(self, door: Door) -> Listener:
+        port = door.port
+        listener = Listener(
+            door.socket,
+            session=lambda ip: SmtpSession(self, ip=ip, implicit_tls=door.implicit_tls, port=port),
+            tls=self.tls_context if door.implicit_tls else None,
+            proxies=settings.GATEPOST_PROXY_PEERS,
         )
+        listener.start()
+        return listener
 
     async def _finish(self) -> None:
         """421 to the idle at once, to the others after the message they are in; then the buffers, then the end."""
@@ -134,14 +153,17 @@ class Server:
         await self.writer.stop()
         await asyncio.sleep(0)  # lets the last answers leave
         with contextlib.suppress(Exception):
-            await asyncio.wait_for(self.recorder.stop(), 3)
-        for part in (self.wake_up, self.changes, self.heartbeat):
+            async with asyncio.timeout(3):
+                await self.recorder.stop()
+        for part in (self.wake_up, self.changes, self.heartbeat, self.exposition):
             await part.stop()
         await self.pool.close(timeout=1)
 
     async def _sweep(self) -> None:
-        """Closes what waits too long; one timer for all sessions, instead of one each."""
+        """Looks at the disk, and closes what waits too long: one timer for all sessions, instead of one each."""
         while True:
+            disk = look()
+            self.disk_is_low = disk is not None and disk.is_low
             await asyncio.sleep(SWEEP_SECONDS)
             now = self.loop.time()
             for session in [each for each in self._connections if each.deadline < now]:
@@ -149,13 +171,18 @@ class Server:
 
     # --- What sessions ask ---------------------------------------------------------------------------------------
 
-    def add(self, session: "Connection") -> None:
+    def add(self, session: "Connection") -> bool:
+        """Counts it; False if it is one too many."""
         assert isinstance(session, SmtpSession)
         self._connections.add(session)
+        return self.caps.enter(session.ip)
 
     def remove(self, session: "Connection") -> None:
         assert isinstance(session, SmtpSession)
+        if session not in self._connections:
+            return
         self._connections.discard(session)
+        self.caps.leave(session.ip)
         if session.identity is not None:
             kept = self._by_organization[session.identity.organization_id]
             kept.discard(session)
@@ -166,9 +193,6 @@ class Server:
         """So that a revocation finds it."""
         assert session.identity is not None
         self._by_organization[session.identity.organization_id].add(session)
-
-    def count_refusal(self, reply: Reply) -> None:
-        self.refused[f"{reply.code} {reply.enhanced}"] += 1
 
     @property
     def connections(self) -> int:

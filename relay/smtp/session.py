@@ -30,6 +30,10 @@ class SmtpSession(AuthVerb, EnvelopeVerbs, DataVerbs):
 
     async def _handle_client(self) -> None:
         try:
+            if not self.welcome:
+                self.refuse(replies.TOO_MANY_CONNECTIONS)
+                self.finish()
+                return
             self.send(Reply(220, "", f"{self.server.hostname} ESMTP Gatepost").line())
             while not self._gone:
                 await self._handle_one()

@@ -62,6 +62,7 @@ class SessionState(Connection):
     def reset(self) -> None:
         """RSET, EHLO, the end of a message (RFC 5321 4.1.1.5): the transaction goes, the identity stays."""
         self.transaction = None
+        self.give_back()
 
     def refuse(self, reply: Reply, *, about: str = "") -> str:
         """Replies with a new reference, logs it, and records it if somebody is signed in. Returns the reference."""
@@ -78,7 +79,7 @@ class SessionState(Connection):
             username=self.identity.entry.state.username if self.identity else None,
             client=self.session.host_name,
         )
-        self.server.count_refusal(reply)
+        self.server.figures.refused.labels(reply.code, reply.enhanced).inc()
         if self.identity and self.refusals < RECORDED_REFUSALS_MAX:
             self.refusals += 1
             self.server.recorder.refusal(self, reply, reference, about=about)

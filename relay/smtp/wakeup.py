@@ -10,6 +10,7 @@ import redis.asyncio
 from django.conf import settings
 from redis.exceptions import RedisError
 
+from relay.cancellation import cancel
 from relay.logs import get_logger
 
 log = get_logger(__name__)
@@ -34,8 +35,7 @@ class WakeUp:
 
     async def stop(self) -> None:
         if self._task:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await cancel([self._task])
 
     async def _run(self) -> None:
         client = redis.asyncio.Redis.from_url(

@@ -47,12 +47,16 @@ class Waiting:
     submission: Submission
     answer: "asyncio.Future[Outcome]"
 
+    def give_up(self) -> None:
+        if not self.answer.done():
+            self.answer.set_result(Unavailable("no commit within 60 s"))
+
 
 class Lane:
     """One connection, one transaction at a time."""
 
-    def __init__(self, name: str, *, most: int, on_commit: Callable[[], None]) -> None:
-        self.name, self._most, self._on_commit = name, most, on_commit
+    def __init__(self, name: str, *, most: int, on_commit: Callable[[], None], on_batch: Callable[[int], None]) -> None:
+        self.name, self._most, self._on_commit, self._on_batch = name, most, on_commit, on_batch
         self._waiting: deque[Waiting] = deque()
         self._arrived = asyncio.Event()
         self._acceptor = Acceptor()
@@ -62,13 +66,15 @@ class Lane:
         self.batches = self.messages = 0
 
     async def write(self, submission: Submission) -> Outcome:
-        waiting = Waiting(submission, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        waiting = Waiting(submission, loop.create_future())
+        late = loop.call_later(ANSWER_SECONDS, waiting.give_up)
         self._waiting.append(waiting)
         self._arrived.set()
         try:
-            return await asyncio.wait_for(waiting.answer, ANSWER_SECONDS)
-        except TimeoutError:
-            return Unavailable("no commit within 60 s")
+            return await waiting.answer
+        finally:
+            late.cancel()
 
     async def run(self) -> None:
         while self._waiting or not self._closing:
@@ -115,9 +121,7 @@ class Lane:
             return [Unavailable("PostgreSQL is out of reach")] * len(batch)
         try:
             outcomes = await self._try(conn, batch)
-        except (
-            Exception
-        ) as error:  # psycopg's own before it sends, of a value that it cannot write, is no psycopg.Error
+        except Exception as error:  # of a value that psycopg cannot write it raises what is no psycopg.Error
             if conn.closed or conn.broken:
                 log.warning("writer.connection_lost", lane=self.name, messages=len(batch), error=str(error))
                 await self._disconnect()
@@ -125,6 +129,7 @@ class Lane:
             return await self._one_by_one(batch, error)
         self.batches += 1
         self.messages += len(batch)
+        self._on_batch(len(batch))
         if any(isinstance(outcome, Accepted) for outcome in outcomes):
             self._on_commit()
         return outcomes
@@ -197,9 +202,9 @@ async def _committed(conn: AsyncConnection[Any], batch: Sequence[Submission]) ->
 class Writer:
     """The writer of one smtpd process."""
 
-    def __init__(self, *, on_commit: Callable[[], None]) -> None:
-        self.small = Lane("small", most=BATCH_MESSAGES, on_commit=on_commit)
-        self.large = Lane("large", most=1, on_commit=on_commit)
+    def __init__(self, *, on_commit: Callable[[], None], on_batch: Callable[[int], None]) -> None:
+        self.small = Lane("small", most=BATCH_MESSAGES, on_commit=on_commit, on_batch=on_batch)
+        self.large = Lane("large", most=1, on_commit=on_commit, on_batch=on_batch)
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:

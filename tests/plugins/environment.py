@@ -1,4 +1,4 @@
-"""Environment of a test run, set before Django reads its settings: secrets of this run alone, cheap hashing, no demo."""
+"""Environment of a test run, set before Django reads its settings: secrets of this run alone, no demo."""
 
 import os
 import secrets

@@ -164,7 +164,7 @@ def door(transactional_db: None, settings: Any) -> Iterator[RunningDoor]:
         ready.set()
         await server.run()
 
-    thread = threading.Thread(target=lambda: asyncio.run(serve()), name="door")
+    thread = threading.Thread(target=lambda: asyncio.run(serve()), name="door", daemon=True)
     thread.start()
     ready.wait(10)
     server, loop = started[0]

@@ -17,7 +17,7 @@ from django.core.management import call_command
 from django.db import OperationalError, connection
 from django.utils import timezone
 
-from relay import doctor, probes
+from relay import disk, doctor, probes
 from relay.certificate import SERVER_DAYS, ensure_certificate, tls_context
 from relay.models import Worker
 
@@ -196,7 +196,7 @@ def test_a_secret_file_that_others_may_read(state: Path, monkeypatch) -> None:
 def test_the_disk_against_its_reserve(monkeypatch, free: int, state: str) -> None:
     """Five hundredths of a big disk are the reserve."""
     gib = 1024**3
-    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _place: (100 * gib, 0, free * gib))
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda _place: (100 * gib, 0, free * gib))
     (found,) = doctor._disk()
     assert found.state == state
 

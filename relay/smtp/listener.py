@@ -1,0 +1,123 @@
+"""Accepting connections: PROXY headers from configured peers, caps, then the session.
+
+Shapes  Listener.start() takes connections of one listening socket until stop().
+Units   connections; caps are for the machine and divided among its processes.
+Errors  None: a connection that fails here is closed, and the listener goes on.
+Source  docs/smtp.md; RFC 5321 3.1 (421 at the greeting).
+
+asyncio's own server hands a socket to TLS at once; a PROXY header stands before that.
+"""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections import Counter
+from collections.abc import Callable
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from relay.logs import get_logger
+from relay.networks import Range, parse_address
+from relay.smtp.proxy import NoHeader, read_header
+
+if TYPE_CHECKING:
+    from relay.smtp.session import SmtpSession
+
+log = get_logger(__name__)
+
+ACCEPTS_AT_ONCE = 64
+PAUSE_SECONDS = 0.5  # when the process has no file descriptor left
+HANDSHAKE_SECONDS = 30.0
+
+
+class Caps:
+    """How many connections there may be, in all and from one address."""
+
+    def __init__(self, most: int, most_per_ip: int) -> None:
+        self.most, self.most_per_ip = most, most_per_ip
+        self.total = 0
+        self._by_ip: Counter[str] = Counter()
+
+    def enter(self, ip: str) -> bool:
+        """Counts a connection; False if it is one too many (it is counted all the same, until it leaves)."""
+        self.total += 1
+        self._by_ip[ip] += 1
+        return self.total <= self.most and self._by_ip[ip] <= self.most_per_ip
+
+    def leave(self, ip: str) -> None:
+        self.total -= 1
+        self._by_ip[ip] -= 1
+        if not self._by_ip[ip]:
+            del self._by_ip[ip]
+
+
+class Listener:
+    def __init__(
+        self,
+        listening: socket.socket,
+        *,
+        session: Callable[[str], "SmtpSession"],
+        tls: ssl.SSLContext | None,
+        proxies: tuple[Range, ...],
+    ) -> None:
+        self._socket, self._session, self._tls, self._proxies = listening, session, tls, proxies
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self) -> None:
+        self._socket.listen(1024)
+        self._loop.add_reader(self._socket, self._accept)
+
+    def stop(self) -> None:
+        self._loop.remove_reader(self._socket)
+        self._socket.close()
+
+    def _accept(self) -> None:
+        for _number in range(ACCEPTS_AT_ONCE):
+            try:
+                peer, address = self._socket.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                log.error("smtpd.cannot_accept", error=str(error))
+                self._loop.remove_reader(self._socket)
+                self._loop.call_later(PAUSE_SECONDS, self._resume)
+                return
+            task = self._loop.create_task(self._welcome(peer, address[0]))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def _resume(self) -> None:
+        if self._socket.fileno() >= 0:
+            self._loop.add_reader(self._socket, self._accept)
+
+    async def _welcome(self, peer: socket.socket, address: str) -> None:
+        """From the raw socket to the session, which then runs by itself."""
+        try:
+            peer.setblocking(False)
+            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            ip = parse_address(address)
+            if any(ip in each for each in self._proxies):
+                said = await read_header(self._loop, peer)
+                ip = parse_address(said) if said else ip
+            await self._hand_over(peer, str(ip_address(ip)))
+        except NoHeader as error:
+            log.warning("smtpd.no_proxy_header", ip=address, error=str(error))
+            peer.close()
+        except (OSError, ssl.SSLError, ConnectionError, TimeoutError) as error:
+            log.info("smtpd.handshake_failed", ip=address, error=str(error))
+            with contextlib.suppress(OSError):
+                peer.close()
+
+    async def _hand_over(self, peer: socket.socket, ip: str) -> None:
+        if self._tls is None:
+            await self._loop.connect_accepted_socket(lambda: self._session(ip), peer)
+            return
+        await self._loop.connect_accepted_socket(
+            lambda: self._session(ip),
+            peer,
+            ssl=self._tls,
+            ssl_handshake_timeout=HANDSHAKE_SECONDS,
+            ssl_shutdown_timeout=5,
+        )
