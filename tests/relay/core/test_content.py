@@ -219,16 +219,25 @@ def test_an_accepted_from_reads_the_same_to_a_parser(value: bytes) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [b" " * 250_000 + b"@", b'"' * 100_000, b"a " * 100_000, b"(" * 200_000, b"a@b.c," * 40_000, b"<" * 200_000],
-    ids=["spaces", "quotes", "words", "brackets", "addresses", "angles"],
+    [
+        b"a" + b" " * 250_000 + b"@",
+        b'"' * 100_000,
+        b"a " * 100_000,
+        b"(" * 200_000,
+        b"a@b.c," * 40_000,
+        b"<" * 200_000,
+        b"=?utf-8?q?a?= " * 17_000,
+    ],
+    ids=["spaces", "quotes", "words", "brackets", "addresses", "angles", "encoded words"],
 )
-@pytest.mark.parametrize("name", [b"From: ", b"Subject: =?"])
+@pytest.mark.parametrize("name", [b"From: ", b"Subject: =?utf-8?q?a?= "])
 def test_a_long_header_costs_no_time(name: bytes, value: bytes) -> None:
     """A quarter of a mebibyte of it is judged in far less than a second: the loop that serves everybody waits."""
+    folded = b"\r\n ".join(value[start : start + 500] for start in range(0, len(value), 500))
     begun = time.process_time()
     with suppress(ContentRefused):
-        read(b"X: y\r\n" + name + value + b"\r\n\r\n")
-    assert time.process_time() - begun < 1
+        read(FROM * (name != b"From: ") + name + folded + b"\r\n\r\n")
+    assert time.process_time() - begun < 0.3
 
 
 def test_a_header_too_large_is_refused() -> None:
