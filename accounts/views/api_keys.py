@@ -1,4 +1,4 @@
-"""API keys of the organization: list, make (shown once), revoke."""
+"""API keys of the organization: list, make (shown once, and made once however often the form is sent), revoke."""
 
 from django.contrib import messages
 from django.core.exceptions import ValidationError
@@ -9,6 +9,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
 
+from accounts import once
 from accounts.access import MemberRequest, actor_of, member_required, recent_mfa_required
 from accounts.api_keys import NewApiKey, create_api_key, revoke_api_key
 from accounts.forms import ApiKeyForm
@@ -27,6 +28,10 @@ def _make(request: MemberRequest) -> HttpResponse:
     form = ApiKeyForm(request.POST)
     if not form.is_valid():
         return _page(request, form, status=400)
+    if not once.spend(request, request.POST.get("token", "")):
+        text = _("This form was sent already, so no further key was made. A lost key cannot be shown again: revoke it.")
+        messages.warning(request, text)
+        return redirect("accounts:api_keys")
     try:
         made = create_api_key(
             request.organization,
@@ -54,5 +59,5 @@ def revoke(request: MemberRequest, api_key_id: int) -> HttpResponse:
 
 def _page(request: MemberRequest, form: ApiKeyForm, made: NewApiKey | None = None, status: int = 200) -> HttpResponse:
     keys = ApiKey.objects.filter(organization=request.organization).select_related("created_by").order_by("-created_at")
-    context = {"form": form, "keys": keys, "made": made, "now": timezone.now()}
+    context = {"form": form, "keys": keys, "made": made, "now": timezone.now(), "token": once.issue(request)}
     return render(request, "accounts/api_keys.html", context, status=status)

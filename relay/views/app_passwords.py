@@ -6,12 +6,11 @@ from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
 
-from accounts import roles
+from accounts import once, roles
 from accounts.access import MemberRequest, actor_of, member_required, recent_mfa_required
 from relay import credentials
 from relay.forms import AppPasswordForm
 from relay.models import AppPassword, SmtpUser
-from relay.views import once
 from relay.views.confirm import Question, ask
 from relay.views.smtp_user import page_of, smtp_user_of
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import time_machine
 from django.core.exceptions import ValidationError
+from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
@@ -19,10 +20,15 @@ URL = "/account/api-keys/"
 FORM = {"name": "export", "scopes": ["messages:read", "smtp_users:read"], "ends": ""}
 
 
+def _form(client: Client) -> dict[str, Any]:
+    """What a browser sends: the fields, and the token of the page."""
+    return FORM | {"token": client.get(URL).context["token"]}
+
+
 def test_a_key_is_shown_once(alice: User, alice_org: Organization, client_for: Any) -> None:
     """The answer to the form has it, the list never again, the database never."""
     client = client_for(alice)
-    made = client.post(URL, FORM)
+    made = client.post(URL, _form(client))
     secret = re.findall(r"gpk_[0-9A-Za-z]{36}", made.content.decode())[0]
     assert "no-store" in made.headers["Cache-Control"]
     assert secret not in client.get(URL).content.decode()
@@ -34,6 +40,18 @@ def test_a_key_is_shown_once(alice: User, alice_org: Organization, client_for: A
     found = find_api_key(secret)
     assert found is not None
     assert (found.organization, found.scopes) == (alice_org, ["messages:read", "smtp_users:read"])
+
+
+def test_a_form_sent_twice_makes_one_key(alice: User, alice_org: Organization, client_for: Any) -> None:
+    """A double click, or a reload of the answer, makes and shows nothing; nor does a form without its token."""
+    client = client_for(alice)
+    sent = _form(client)
+    client.post(URL, sent)
+    for again in (sent, FORM):
+        answer = client.post(URL, again, follow=True).content.decode()
+        assert "no further key was made" in answer
+        assert not re.search(r"gpk_[0-9A-Za-z]{36}", answer)
+    assert ApiKey.objects.count() == 1
 
 
 def test_making_and_revoking_need_recent_identity(alice: User, alice_org: Organization, client_for: Any) -> None:
@@ -127,5 +145,6 @@ def test_a_key_needs_name_scope_and_future(alice_org: Organization, wrong: dict[
 
 def test_the_form_refuses_an_unknown_scope(alice: User, alice_org: Any, client_for: Any) -> None:
     """A tampered form makes no key."""
-    assert client_for(alice).post(URL, {**FORM, "scopes": ["everything"]}).status_code == 400
+    client = client_for(alice)
+    assert client.post(URL, _form(client) | {"scopes": ["everything"]}).status_code == 400
     assert not ApiKey.objects.exists()
