@@ -1,6 +1,6 @@
 """How many messages a second one core accepts: Gatepost, Postfix with Dovecot, and smtp-server, on the same work.
 
-Usage   make bench, or python -m benchmarks accept [--scale 0.1] [--only gatepost,postfix]
+Usage   make bench, or python -m benchmarks accept [--scale 0.1] [--only gatepost,postfix] [--before CLONE]
 Shapes  For each case the servers take turns (A B C A B C); one JSON line for each run, one for each case at its end
         with the ratios of the best runs. A server that cannot be had is named in a line of its own with the reason.
 Units   messages a second; milliseconds; microseconds of processor time for each message.
@@ -81,11 +81,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--scale", type=float, default=1.0, help="a factor to the number of messages")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--smtp-users", type=int, default=1000)
+    parser.add_argument("--fill", type=float, default=0.0, help="how full Gatepost's database is first; 1 is full size")
+    parser.add_argument("--before", type=Path, help="another clone of Gatepost, to compare this one with")
     parser.add_argument("--only", default="gatepost,postfix,smtp-server")
     given = parser.parse_args(arguments)
     chosen = cores.choose()
     cores.stay_on(chosen.server)
-    with running(given.only.split(","), smtp_users=given.smtp_users) as servers:
+    with running(given.only.split(","), smtp_users=given.smtp_users, fill=given.fill, before=given.before) as servers:
         for server in servers:
             load(server, Case(20, 4096, "lines", 400), core=chosen.client)  # caches and statements of a running server
         results = [
@@ -97,13 +99,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 @contextmanager
-def running(names: Sequence[str], *, smtp_users: int) -> Iterator[list[Server]]:
+def running(names: Sequence[str], *, smtp_users: int, fill: float, before: Path | None) -> Iterator[list[Server]]:
     """Gatepost, and of the others those that can be had, with the same users and the same certificate."""
     with ExitStack() as stack:
         state = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gatepost-bench-")))
         state.chmod(0o711)  # PostgreSQL's account passes through
         gatepost = stack.enter_context(Gatepost(state / "gatepost", smtp_users=smtp_users))
+        if fill:
+            gatepost.fill(fill)
         servers: list[Server] = [gatepost] if "gatepost" in names else []
+        if before:
+            earlier = Gatepost(state / "before", smtp_users=smtp_users, name="before", clone=before)
+            servers.append(stack.enter_context(earlier))
         for name, make in COMPETITORS.items():
             if name not in names:
                 continue

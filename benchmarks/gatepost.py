@@ -19,6 +19,7 @@ from typing import Self
 import psycopg
 
 from benchmarks.cores import processor_seconds
+from benchmarks.fill import fill
 from embedded import addresses, placement
 from embedded.doors import Doors, smtp_answers
 from embedded.postgres import Postgres
@@ -36,16 +37,21 @@ def free_port() -> int:
 
 
 class Gatepost:
-    name = "gatepost"
+    """name and clone: another clone of Gatepost may take part, to tell what a change gave."""
 
-    def __init__(self, state: Path, *, smtp_users: int = 1000, environ: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, state: Path, *, smtp_users: int = 1000, name: str = "gatepost", clone: Path = addresses.BASE_DIR
+    ) -> None:
         self.state, self.smtp_users = state.resolve(), smtp_users
+        self.name, self.clone = name, clone.resolve()
         self.logins = self.state / "logins.csv"
         self.doors = Doors("127.0.0.1", free_port(), free_port(), free_port())
-        self.environ = self._environ() | (environ or {})
+        self.environ = self._environ()
         self.postgres, self.valkey = Postgres(self.state), Valkey(self.state)
         self.smtpd = Child(self._program(), state=self.state)
         self._stack = ExitStack()
+        self._filled = False
+        self._stored_before = 0
 
     @property
     def port(self) -> int:
@@ -80,19 +86,31 @@ class Gatepost:
         self.smtpd.start()
         self.smtpd.wait_until_ready()
 
+    def fill(self, scale: float) -> None:
+        """Make the database as large as after years of use; it is not emptied any more."""
+        with self._superuser() as connection:
+            fill(connection, scale=scale)
+        self._filled = True
+
     def empty(self) -> None:
         """As at the start of each case: no mail, nothing left to be written by a checkpoint."""
         with self._superuser() as connection:
-            connection.execute(EMPTY)
+            if not self._filled:
+                connection.execute(EMPTY)
             connection.execute("CHECKPOINT")
+        self._stored_before = self._count()
 
     def stored(self) -> int:
-        """Messages that are there whole: with content and recipient."""
+        """Messages that have come since empty() and are there whole: with content and recipient."""
+        return self._count() - self._stored_before
+
+    def _count(self) -> int:
         with self._superuser() as connection:
             record = connection.execute(
                 "SELECT count(*) FROM relay_message message"
                 " JOIN relay_messagedata content ON content.message_id = message.id"
                 " JOIN relay_recipient recipient ON recipient.message_id = message.id"
+                " WHERE message.route = 'hold'"
             ).fetchone()
         assert record is not None
         return int(record[0])
@@ -120,7 +138,7 @@ class Gatepost:
             name="smtpd",
             argv=lambda: [sys.executable, "manage.py", "smtpd", "--processes", "1"],
             environ=self.environ,
-            cwd=addresses.BASE_DIR,
+            cwd=self.clone,
             ready=lambda: smtp_answers(self.doors),
             ready_seconds=60.0,
             stop_seconds=35.0,
@@ -128,7 +146,7 @@ class Gatepost:
 
     def _manage(self, *arguments: str) -> None:
         command = [sys.executable, "manage.py", *arguments]
-        subprocess.run(command, check=True, cwd=addresses.BASE_DIR, env=self.environ, stdout=subprocess.DEVNULL)
+        subprocess.run(command, check=True, cwd=self.clone, env=self.environ, stdout=subprocess.DEVNULL)
 
     def _superuser(self) -> psycopg.Connection[tuple[int]]:
         host = str(addresses.postgres_socket_dir(self.state))
