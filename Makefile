@@ -2,7 +2,7 @@
 SHELL = /bin/sh
 install = python=$$(sh .ci/find-python) && "$$python" .ci/install.py
 
-.PHONY: run demo-credentials demo-code check test bench format
+.PHONY: run demo-credentials demo-code check test soak bench format
 
 run:
 	@$(install) run && exec .venv/bin/python manage.py run
@@ -18,6 +18,10 @@ check:
 
 test:
 	@$(install) tests && exec sh .ci/test
+
+# The fault tests with their full counts, some hours; `make soak SOAK="--soak 0.01 -k fuzz"` does a hundredth of one.
+soak:
+	@$(install) tests && exec .venv/bin/python -m pytest tests/faults --soak 1 $(SOAK)
 
 # JSON lines; `make bench BENCH="accept --scale 0.1"` runs one of them with its options.
 bench:

@@ -215,8 +215,8 @@ def content(sender: str = "news@alice.example", body: bytes = b"Hello\r\n") -> b
 class Processes:
     """`manage.py smtpd` for real, with as many processes as wanted, over the test database."""
 
-    def __init__(self, processes: int, log: Path) -> None:
-        self.processes, self.log = processes, log
+    def __init__(self, processes: int, log: Path, **environment: str) -> None:
+        self.processes, self.log, self.environment = processes, log, environment
         self.starttls_port, self.tls_port = free_port(), free_port()
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -228,6 +228,7 @@ class Processes:
             "DATABASE_URL": f"postgresql:///{words['NAME']}?{query}",
             "GATEPOST_SMTP_PORT": str(self.starttls_port),
             "GATEPOST_SMTPS_PORT": str(self.tls_port),
+            **self.environment,
         }
         command = [sys.executable, "manage.py", "smtpd", "--processes", str(self.processes)]
         with self.log.open("ab") as log:
@@ -271,12 +272,12 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def smtpd(transactional_db: None, tmp_path: Path) -> Iterator[Callable[[int], Processes]]:
-    """smtpd(4) -> running processes; ended after the test."""
+def smtpd(transactional_db: None, tmp_path: Path) -> Iterator[Callable[..., Processes]]:
+    """smtpd(4, GATEPOST_...="...") -> running processes; ended after the test."""
     started: list[Processes] = []
 
-    def start(processes: int) -> Processes:
-        made = Processes(processes, tmp_path / "smtpd.log")
+    def start(processes: int, **environment: str) -> Processes:
+        made = Processes(processes, tmp_path / "smtpd.log", **environment)
         started.append(made)
         made.start()
         return made
