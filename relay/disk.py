@@ -27,7 +27,8 @@ class Disk:
 
 def look() -> Disk | None:
     """The disk of the embedded database, or of the state directory where the database is elsewhere."""
-    place: Path = settings.GATEPOST_STATE_DIR
+    # As root the cluster lies elsewhere, and this is a link to it.
+    place: Path = settings.GATEPOST_STATE_DIR / "postgres"
     while not place.exists() and place != place.parent:
         place = place.parent
     try:

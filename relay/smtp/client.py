@@ -324,9 +324,9 @@ def stuffed(content: bytes) -> Iterator[bytes]:
 
 
 def _bare_line_ends(content: bytes) -> bool:
-    """Smuggled ends of data need one; the door refuses them, and nothing of the kind leaves either."""
+    """Smuggled ends of data need one, or a NUL; the door refuses them, and nothing of the kind leaves either."""
     pairs = content.count(b"\r\n")
-    return content.count(b"\n") != pairs or content.count(b"\r") != pairs
+    return content.count(b"\n") != pairs or content.count(b"\r") != pairs or b"\0" in content
 
 
 def _base64(octets: bytes) -> str:

@@ -27,6 +27,7 @@ log = get_logger(__name__)
 
 RESTART_SECONDS = 1.0
 STOP_SECONDS = 32.0
+LEAVE_SECONDS = 29.0  # after SIGTERM, whatever hangs: no client has an answer open by then
 BALANCED = sys.platform == "linux"
 
 
@@ -78,12 +79,18 @@ def serve(processes: int) -> None:
 async def _serve_one(doors: Sequence[Door], *, parent: int | None = None, share: int = 1, number: int = 0) -> None:
     server = Server(doors, share=share, number=number)
     for name in (signal.SIGTERM, signal.SIGINT):
-        server.loop.add_signal_handler(name, server.stop)
+        server.loop.add_signal_handler(name, _leave, server)
     server.loop.add_signal_handler(signal.SIGHUP, server.reload)
     watch = asyncio.create_task(_end_with(parent, server)) if parent else None
     await server.run()
     if watch:
         watch.cancel()
+
+
+def _leave(server: Server) -> None:
+    """A PostgreSQL that is frozen does not even answer a cancellation: asyncio would wait for it without end."""
+    server.loop.call_later(LEAVE_SECONDS, os._exit, 0)
+    server.stop()
 
 
 async def _end_with(parent: int, server: Server) -> None:
