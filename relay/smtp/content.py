@@ -86,8 +86,13 @@ def inspect(content: bytes, *, long_lines: str) -> Headers:
 
 
 def _check_lines(content: bytes, most: int) -> None:
-    if len(content) > most and max(map(len, content.split(b"\r\n"))) > most:
-        raise ContentRefused(replies.LONG_LINE.filled(most=most))
+    """In steps from one line end to the last within reach: lists of all lines would need gigabytes for short ones."""
+    start = 0
+    while len(content) - start > most:
+        end = content.rfind(b"\r\n", start, start + most + 2)
+        if end < 0:
+            raise ContentRefused(replies.LONG_LINE.filled(most=most))
+        start = end + 2
 
 
 def header_end(content: bytes) -> int:

@@ -6,7 +6,7 @@ Source  RFC 5321 4.1.1.4, 6.1; RFC 3030 (BDAT); RFC 6409 8.
 import asyncio
 from datetime import UTC, datetime
 
-from audit.record import new_reference
+from audit.record import new_reference, printable
 from relay import senders
 from relay.ids import uuid7
 from relay.limits import OverLimit
@@ -50,8 +50,7 @@ class DataVerbs(SessionState):
         transaction, octets = self.transaction, int(size)
         usable = self.identity is not None and transaction is not None and bool(transaction.recipients)
         fits = transaction is not None and transaction.octets + octets <= self.server.message_octets_max
-        has_memory = usable and fits and self.book(octets)
-        chunk = await self.read_chunk(octets, keep=has_memory)
+        chunk = await self.read_chunk(octets, keep=usable and fits)
         if not self.may_send():
             return
         if transaction is None or not usable:
@@ -59,17 +58,18 @@ class DataVerbs(SessionState):
         elif not fits:
             self.refuse(replies.TOO_BIG.filled(most=self.server.message_octets_max))
             self.reset()
-        elif not has_memory:
+        elif chunk is None:
             self.refuse(replies.NO_MEMORY)
             self.reset()
         else:
             await self._add_chunk(transaction, chunk, last=bool(last))
 
     async def _add_chunk(self, transaction: Transaction, chunk: bytes, *, last: bool) -> None:
-        transaction.chunks = [*(transaction.chunks or []), chunk]
+        transaction.chunks = transaction.chunks or bytearray()
+        transaction.chunks += chunk
         transaction.octets += len(chunk)
         if last:
-            await self._take(transaction, b"".join(transaction.chunks), stuffed=False)
+            await self._take(transaction, bytes(transaction.chunks), stuffed=False)
             self.reset()
         else:
             self.send(replies.CHUNK_OK.filled(octets=len(chunk)).line())
@@ -121,7 +121,7 @@ class DataVerbs(SessionState):
                 content, headers, received=received, id=id, hostname=self.server.hostname, now=now
             ),
             route=self.identity.entry.route,
-            header_from=headers.header_from[:320],
+            header_from=printable(headers.header_from, 320),
             header_message_id=headers.message_id,
             subject=headers.subject,
             smtputf8=transaction.smtputf8,

@@ -14,7 +14,7 @@ import socket
 import ssl
 from collections import Counter
 from collections.abc import Callable
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
 from relay.logs import get_logger
@@ -42,14 +42,20 @@ class Caps:
     def enter(self, ip: str) -> bool:
         """Counts a connection; False if it is one too many (it is counted all the same, until it leaves)."""
         self.total += 1
-        self._by_ip[ip] += 1
-        return self.total <= self.most and self._by_ip[ip] <= self.most_per_ip
+        self._by_ip[_neighbourhood(ip)] += 1
+        return self.total <= self.most and self._by_ip[_neighbourhood(ip)] <= self.most_per_ip
 
     def leave(self, ip: str) -> None:
         self.total -= 1
-        self._by_ip[ip] -= 1
-        if not self._by_ip[ip]:
-            del self._by_ip[ip]
+        place = _neighbourhood(ip)
+        self._by_ip[place] -= 1
+        if not self._by_ip[place]:
+            del self._by_ip[place]
+
+
+def _neighbourhood(ip: str) -> str:
+    """Whoever has one IPv6 address has its whole /64, so that counts as one."""
+    return str(int(IPv6Address(ip)) >> 64) if ":" in ip else ip
 
 
 class Listener:
@@ -60,8 +66,11 @@ class Listener:
         session: Callable[[str], "SmtpSession"],
         tls: ssl.SSLContext | None,
         proxies: tuple[Range, ...],
+        beginning: Caps,
     ) -> None:
+        """beginning: how many may be in their TLS handshake at once; sessions count themselves, but only after it."""
         self._socket, self._session, self._tls, self._proxies = listening, session, tls, proxies
+        self._beginning = beginning
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -114,10 +123,15 @@ class Listener:
         if self._tls is None:
             await self._loop.connect_accepted_socket(lambda: self._session(ip), peer)
             return
-        await self._loop.connect_accepted_socket(
-            lambda: self._session(ip),
-            peer,
-            ssl=self._tls,
-            ssl_handshake_timeout=HANDSHAKE_SECONDS,
-            ssl_shutdown_timeout=5,
-        )
+        try:
+            if not self._beginning.enter(ip):
+                raise ConnectionRefusedError("too many handshakes at once")
+            await self._loop.connect_accepted_socket(
+                lambda: self._session(ip),
+                peer,
+                ssl=self._tls,
+                ssl_handshake_timeout=HANDSHAKE_SECONDS,
+                ssl_shutdown_timeout=5,
+            )
+        finally:
+            self._beginning.leave(ip)

@@ -36,6 +36,7 @@ BUFFER_OCTETS_MAX = 128 * 1024
 COMMAND_SECONDS = 300.0  # RFC 5321 4.5.3.2.7
 HANDSHAKE_SECONDS = 30.0
 DATA_OCTETS_PER_SECOND = 1000  # slower than this, after the first five minutes, is a stalled client
+CLOSE_SECONDS = 10.0  # for the last words to be read; a peer that reads nothing would else keep the connection for ever
 END_OF_DATA = b"\r\n.\r\n"
 
 
@@ -75,6 +76,7 @@ class Connection(SMTP):
         self._more: asyncio.Future[None] | None = None
         self._replies: list[bytes] = []
         self._gone = False
+        self._end: asyncio.TimerHandle | None = None
         self._reading_paused = False
         self.session: Any = None
         self.envelope: Any = None
@@ -99,6 +101,8 @@ class Connection(SMTP):
     def connection_lost(self, error: Exception | None) -> None:
         FlowControlMixin.connection_lost(self, error)
         self._gone = True
+        if self._end is not None:
+            self._end.cancel()
         self._wake()
         self.give_back()
         self.server.remove(self)
@@ -177,12 +181,11 @@ class Connection(SMTP):
 
     async def read_data(self, most: int) -> bytes | Reply:
         """Content up to CRLF.CRLF alone, dots stuffed; or why there is none: too big, or no memory. Raises Gone."""
-        started, received, kept = self.loop.time(), 0, bytearray(b"\r\n")  # DATA's own CRLF counts before the dot
-        searched = 0
+        kept, searched = bytearray(b"\r\n"), 0  # DATA's own CRLF counts before the dot
+        self.deadline = self.loop.time() + COMMAND_SECONDS
         refused: Reply | None = None
         while True:
-            self.deadline = started + COMMAND_SECONDS + received / DATA_OCTETS_PER_SECOND
-            received += len(self.buffer)
+            self._extend(len(self.buffer))
             kept += self.buffer
             self.buffer.clear()
             if (end := kept.find(END_OF_DATA, searched)) >= 0:
@@ -202,11 +205,14 @@ class Connection(SMTP):
                 raise Gone
             await self.more()
 
-    async def read_chunk(self, octets: int, *, keep: bool) -> bytes:
-        """Exactly that many octets (BDAT); not kept, they are read all the same (RFC 3030 2)."""
-        started, left, kept = self.loop.time(), octets, bytearray()
+    async def read_chunk(self, octets: int, *, keep: bool) -> bytes | None:
+        """Exactly that many octets (BDAT); not kept, they are read all the same (RFC 3030 2). None: no memory.
+
+        Memory is booked for what has come, not for what was announced: announcing costs a client nothing.
+        """
+        left, kept, fits = octets, bytearray(), True
+        self.deadline = self.loop.time() + COMMAND_SECONDS
         while left:
-            self.deadline = started + COMMAND_SECONDS + (octets - left) / DATA_OCTETS_PER_SECOND
             if not self.buffer:
                 if self._gone:
                     raise Gone
@@ -214,12 +220,26 @@ class Connection(SMTP):
             part = self.buffer[:left]
             del self.buffer[:left]
             left -= len(part)
-            if keep:
+            self._extend(len(part))
+            if keep and fits and not self.book(len(part)):
+                fits = False
+                kept.clear()
+            if keep and fits:
                 kept += part
-        return bytes(kept)
+        return bytes(kept) if fits else None
+
+    def _extend(self, octets: int) -> None:
+        """Octets buy time, but none can be saved up: who sent much and then stalls has five minutes too."""
+        earned = self.deadline + octets / DATA_OCTETS_PER_SECOND
+        self.deadline = min(earned, self.loop.time() + COMMAND_SECONDS)
 
     def send(self, line: bytes) -> None:
         self._replies.append(line)
+
+    async def breathe(self) -> None:
+        """Lets other sessions run, and the replies leave: a client that pipelines without end has no right to both."""
+        await self.flush()
+        await asyncio.sleep(0)
 
     async def flush(self) -> None:
         if self._replies and not self._gone:
@@ -242,6 +262,11 @@ class Connection(SMTP):
         self._wake()
         if self.transport is not None:
             self.transport.close()
+            if self._end is None:
+                self._end = self.loop.call_later(CLOSE_SECONDS, self._abort)
+
+    def _abort(self) -> None:
+        self.transport.abort()
 
     async def start_tls(self) -> None:
         """aiosmtpd's own upgrade, without its reply. What came with STARTTLS in one segment is dropped (RFC 3207 6)."""

@@ -73,6 +73,7 @@ class Server:
         self.tls_context = self._tls()
         self.budget = Budget(settings.GATEPOST_MESSAGE_MEMORY // share)
         self.caps = Caps(-(-settings.GATEPOST_CONNECTIONS // share), -(-settings.GATEPOST_CONNECTIONS_PER_IP // share))
+        self.beginning = Caps(self.caps.most, self.caps.most_per_ip)
         self.disk_is_low = False
         self._doors = doors
         self._connections: set[SmtpSession] = set()
@@ -136,6 +137,7 @@ class Server:
             session=lambda ip: SmtpSession(self, ip=ip, implicit_tls=door.implicit_tls, port=port),
             tls=self.tls_context if door.implicit_tls else None,
             proxies=settings.GATEPOST_PROXY_PEERS,
+            beginning=self.beginning,
         )
         listener.start()
         return listener

@@ -20,7 +20,9 @@ from relay.smtp.replies import Reply
 
 log = get_logger(__name__)
 
-ERRORS_MAX = 20
+ERRORS_MAX = 20  # refusals before somebody has signed in; each is a line of the log, and some a row of the audit
+ERRORS_MAX_SIGNED_IN = 10_000  # of one connection: recipients over a limit are refused one by one
+COMMANDS_AT_ONCE = 20
 BEFORE_TLS = frozenset({"EHLO", "HELO", "STARTTLS", "NOOP", "RSET", "QUIT", "AUTH"})
 WITHOUT_ARGUMENT = frozenset({"RSET", "QUIT", "DATA", "STARTTLS"})
 
@@ -35,8 +37,12 @@ class SmtpSession(AuthVerb, EnvelopeVerbs, DataVerbs):
                 self.finish()
                 return
             self.send(Reply(220, "", f"{self.server.hostname} ESMTP Gatepost").line())
+            commands = 0
             while not self._gone:
                 await self._handle_one()
+                commands += 1
+                if commands % COMMANDS_AT_ONCE == 0:
+                    await self.breathe()
             await self.flush()
         except (Gone, ConnectionError):
             pass
@@ -50,7 +56,8 @@ class SmtpSession(AuthVerb, EnvelopeVerbs, DataVerbs):
             self.waiting_for_command = True
             line = await self.read_line()
         except LineRefused as refused:
-            self._refuse_line(refused.reply)
+            self.refuse(refused.reply)
+            self._end_nonsense()
             return
         finally:
             self.waiting_for_command = False
@@ -65,33 +72,33 @@ class SmtpSession(AuthVerb, EnvelopeVerbs, DataVerbs):
             self.refuse(replies.ENDED)
             await self.flush()
             self.close()
+        else:
+            self._end_nonsense()
+
+    def _end_nonsense(self) -> None:
+        """Errors have a budget: whoever speaks no SMTP, or only asks to be refused, is let go."""
+        if self.errors >= (ERRORS_MAX if self.identity is None else ERRORS_MAX_SIGNED_IN) and not self._gone:
+            self.refuse(replies.TOO_MANY_ERRORS)
+            self.finish()
 
     async def _dispatch(self, line: bytes) -> None:
         verb, _, rest = line.partition(b" ")
         try:
             name, argument = verb.decode("ascii").upper(), rest.strip().decode("utf-8")
         except UnicodeDecodeError:
-            self._refuse_line(replies.UNKNOWN_COMMAND)
+            self.refuse(replies.UNKNOWN_COMMAND)
             return
         method = VERBS.get(name)
         if method is None:
-            self._refuse_line(replies.UNKNOWN_COMMAND)
+            self.refuse(replies.UNKNOWN_COMMAND)
         elif name != "AUTH" and len(line) > COMMAND_OCTETS_MAX:
-            self._refuse_line(replies.TOO_LONG)
+            self.refuse(replies.TOO_LONG)
         elif self.tls is None and name not in BEFORE_TLS:
             self.refuse(replies.STARTTLS_FIRST)
         elif name in WITHOUT_ARGUMENT and argument:
             self.refuse(replies.SYNTAX.filled(syntax=name))
         else:
             await method(self, argument)
-
-    def _refuse_line(self, reply: Reply) -> None:
-        """Nonsense has a budget: whoever speaks no SMTP is let go."""
-        self.errors += 1
-        self.refuse(reply)
-        if self.errors >= ERRORS_MAX:
-            self.refuse(replies.TOO_MANY_ERRORS)
-            self.finish()
 
     # --- Verbs that need no account ------------------------------------------------------------------------------
 

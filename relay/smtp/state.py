@@ -43,7 +43,7 @@ class Transaction:
     dsn_ret: str = ""
     dsn_envid: str = ""
     recipients: list[Envelope] = field(default_factory=list)
-    chunks: list[bytes] | None = None  # BDAT has begun
+    chunks: bytearray | None = None  # BDAT has begun
     octets: int = 0
 
 
@@ -66,6 +66,7 @@ class SessionState(Connection):
 
     def refuse(self, reply: Reply, *, about: str = "") -> str:
         """Replies with a new reference, logs it, and records it if somebody is signed in. Returns the reference."""
+        self.errors += 1
         reference = new_reference()
         self.send(reply.line(reference))
         log.info(
