@@ -82,6 +82,7 @@ class Outcome:
     accepted: int
     delivered: int
     failed: int
+    refused_at_door: int = 0  # replies after a sign-in
     refused: int = 0  # sign-ins
 
 

@@ -15,6 +15,7 @@ from relay.views import (
     shell,
     smtp_user,
     smtp_users,
+    why,
 )
 
 app_name = "relay"
@@ -48,6 +49,7 @@ urlpatterns = [
     path("auth-log/", auth_log.page, name="auth_log"),
     path("auth-log/export.csv", auth_log.export, name="auth_log_export"),
     path("auth-log/<str:reference>/", auth_log.event, name="auth_event"),
+    path("why/", why.page, name="why"),
     path("domains/", domains.page, name="domains"),
     path("domains/<int:domain_id>/remove/", domains.remove, name="domain_remove"),
     path("plan/", plan.page, name="plan"),

@@ -50,6 +50,7 @@ TABLE: tuple[tuple[Any, ...], ...] = (
     ("GET", "relay:auth_log", IN, 200, 200, 200, FLOOR),
     ("GET", "relay:auth_log_export", IN, 200, 200, 200, FLOOR),
     ("GET", "relay:auth_event", IN, 200, 404, 200, FLOOR),
+    ("GET", "relay:why", IN, 200, 200, 200, FLOOR),
     ("GET", "relay:domains", IN, 200, 200, 200, FLOOR),
     ("POST", "relay:domains", IN, MOVED, MOVED, 403, FLOOR),
     ("GET", "relay:domain_remove", IN, 200, 404, 403, FLOOR),
@@ -166,6 +167,7 @@ TABLE: tuple[tuple[Any, ...], ...] = (
     ("GET", "api:get_message", 401, 200, 404, 401, 401),
     ("GET", "api:get_content", 401, 200, 404, 401, 401),
     ("GET", "api:list_auth_events", 401, 200, 200, 401, 401),
+    ("GET", "api:list_refusals", 401, 200, 200, 401, 401),
     ("GET", "api:api-root", 404, 404, 404, 404, 404),
     ("GET", UNKNOWN, 404, 404, 404, 404, 404),
 )

@@ -17,7 +17,7 @@ from audit.models import AuthEvent, ChangeEvent
 from relay.limits import Usage, usage_of
 from relay.models import Message, Network, SendingDomain, SmtpUser
 from relay.ops.asked import PAGE
-from relay.ops.reference import reference_in
+from relay.pasted import reference_in
 
 LATEST = 10  # messages, logins and changes on a customer's page
 

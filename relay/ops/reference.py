@@ -1,7 +1,7 @@
 """From what somebody was told or has at hand to the page that explains it.
 
-Shapes  reference_in(text): the reference in a pasted reply. find(text) -> Hits, each with the address of its page.
-        told_by(reference) -> Told: the logins and the message that carry it.
+Shapes  find(text) -> Hits, each with the address of its page. told_by(reference) -> Told: the logins, the refusal and
+        the message that carry it, of whatever organization.
 Errors  None: what is nothing known finds nothing.
 """
 
@@ -17,38 +17,25 @@ from django.utils.translation import gettext as _
 
 from accounts.models import Organization, User
 from audit.models import AuthEvent
-from relay.models import Message, Recipient, SendingDomain, SmtpUser
+from relay.models import Message, Recipient, Refusal, SendingDomain, SmtpUser
 from relay.ops.asked import address_of, network_of
+from relay.pasted import reference_in
+from relay.refusals import RefusalRow, refusal_rows
 
-_QUOTED = re.compile(r"\[ref ([0-9A-Za-z]{10})\]")
-_ALONE = re.compile(r"[0-9A-Za-z]{10}")
-# Crockford base32: what is read as O, I or L was 0 or 1.
-_READ_AS = str.maketrans("OIL", "011")
 _MESSAGE_ID = re.compile(r"<?([^<>\s]+@[^<>\s]+)>?")
 HITS = 10
 MESSAGE_ID_DAYS = 7  # Message-ID has no index: the time range bounds the search
-
-
-def reference_in(text: str) -> str | None:
-    """The reference of a whole reply ("535 5.7.8 … [ref K7Q2MX9TA4]") or one that stands alone, as it is stored."""
-    if quoted := _QUOTED.search(text):
-        found = quoted[1]
-    elif _ALONE.fullmatch(text.strip()):
-        found = text.strip()
-    else:
-        return None
-    canonical = found.upper().translate(_READ_AS)
-    return None if "U" in canonical else canonical
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
     reference: str
     attempts: list[AuthEvent]
+    refusals: list[RefusalRow]
     message: Message | None
 
     def __bool__(self) -> bool:
-        return bool(self.attempts or self.message)
+        return bool(self.attempts or self.refusals or self.message)
 
 
 def told_by(reference: str) -> Told:
@@ -56,6 +43,7 @@ def told_by(reference: str) -> Told:
     return Told(
         reference=reference,
         attempts=list(AuthEvent.objects.filter(reference=reference).order_by("-at")[:HITS]),
+        refusals=refusal_rows(Refusal.objects.filter(reference=reference).order_by("-at")[:HITS]),
         message=messages.filter(reference=reference).first(),
     )
 

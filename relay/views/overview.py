@@ -17,6 +17,7 @@ from accounts.models import Organization
 from audit.queries import auth_counts
 from relay import queries
 from relay.limits import usage_of
+from relay.refusals import refusal_counts
 
 HOURS = 48
 
@@ -61,12 +62,14 @@ def page(request: MemberRequest) -> HttpResponse:
 
 
 def _outcomes(organization_id: int) -> list[queries.Outcome]:
-    """Emails from the queue, refused sign-ins from the audit's sums."""
+    """Emails from the queue, refusals from their table, refused sign-ins from the audit's sums."""
     now = timezone.now()
+    ages = [age for _name, age in queries.PERIODS]
+    outcomes, at_door = queries.outcomes(organization_id, now=now), refusal_counts(organization_id, ages=ages, now=now)
     found = []
-    for outcome, (_name, age) in zip(queries.outcomes(organization_id, now=now), queries.PERIODS, strict=True):
+    for outcome, age, refusals in zip(outcomes, ages, at_door, strict=True):
         counts = auth_counts(organization_id, since=now - age)
-        found.append(replace(outcome, refused=counts.refused))
+        found.append(replace(outcome, refused_at_door=refusals, refused=counts.refused))
     return found
 
 

@@ -39,6 +39,7 @@ CUSTOMER_PAGES: Sequence[tuple[str, str, Any, str]] = (
     ("relay:smtp_users", "key", gettext_lazy("SMTP users"), roles.SMTP_USERS_SEE),
     ("relay:messages", "mail", gettext_lazy("Messages"), roles.MESSAGES_SEE),
     ("relay:auth_log", "log", gettext_lazy("Auth log"), roles.AUTH_LOG_SEE),
+    ("relay:why", "why", gettext_lazy("Why was I refused?"), roles.AUTH_LOG_SEE),
     ("relay:domains", "domain", gettext_lazy("Domains"), roles.SMTP_USERS_SEE),
     ("accounts:team", "people", gettext_lazy("Team"), roles.TEAM_SEE),
     ("accounts:security", "shield", gettext_lazy("Security"), ""),

@@ -2,10 +2,11 @@
 
 Shapes  queued_message(organization, recipients=(…), content=…, route="sandbox", state="queued", …) -> Message, with its
         content and recipients, as the SMTP door would have stored it. Further keywords are columns of Message.
+        make_refusal(smtp_user, reply=NOT_YOURS, ago=…) -> Refusal, as relay.smtp.recorder would have written it.
 """
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -14,12 +15,17 @@ from django.utils import timezone
 from accounts.models import Organization
 from audit.record import new_reference
 from relay.ids import uuid7
-from relay.models import Message, MessageData, Recipient
+from relay.models import Message, MessageData, Recipient, Refusal, SmtpUser
+from relay.smtp import replies
+from relay.smtp.replies import Reply
 
 CONTENT = (
     b"Received: from app.example by mail.gatepost.example with ESMTPSA id TEST\r\n"
     b"From: App <app@alice.example>\r\nTo: you@example.net\r\nSubject: Hello\r\nMessage-ID: <1@alice.example>\r\n"
     b"\r\nHello.\r\n"
+)
+NOT_YOURS = replies.NOT_YOUR_SENDER.filled(
+    why="shop.alice-works may not send as x@other.example; add it to its senders in the panel"
 )
 
 
@@ -57,6 +63,27 @@ def make_message(
         Recipient(message=message, address=address, state=state, due_at=due_at or received_at) for address in recipients
     )
     return message
+
+
+def make_refusal(
+    smtp_user: SmtpUser, reply: Reply = NOT_YOURS, *, ago: timedelta = timedelta(0), **columns: Any
+) -> Refusal:
+    values = {
+        "at": timezone.now() - ago,
+        "reference": new_reference(),
+        "organization_id": smtp_user.organization_id,
+        "smtp_user_id": smtp_user.pk,
+        "ip": "192.0.2.10",
+        "client_name": "client.example",
+        "code": reply.code,
+        "enhanced_code": reply.enhanced,
+        "text": reply.text,
+        "about": "x@other.example",
+        "reverse_path": "",
+        "worker": "smtpd@test:1",
+        **columns,
+    }
+    return Refusal.objects.create(**values)
 
 
 @pytest.fixture

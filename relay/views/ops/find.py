@@ -1,5 +1,6 @@
-"""Find: one box for whatever somebody has at hand; and the page of a reference."""
+"""Find: one box for whatever somebody has at hand, a pasted reply too; and the page of a reference."""
 
+from typing import Any
 from urllib.parse import urlencode
 
 from django.http import Http404, HttpResponse
@@ -9,12 +10,15 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from accounts.access import UserRequest
+from accounts.models import Organization
 from audit.reasons import explain
 from relay.ops.asked import text_asked
-from relay.ops.attempts import organizations_of
 from relay.ops.reference import find as find_pages
-from relay.ops.reference import reference_in, told_by
+from relay.ops.reference import told_by
+from relay.pasted import reference_in, reply_in
 from relay.queue import message_state
+from relay.refusal_reasons import explain as explain_reply
+from relay.refusals import reply_of
 from relay.views.ops.access import operator_page
 
 
@@ -26,9 +30,10 @@ def find(request: UserRequest) -> HttpResponse:
     if len(hits) == 1:
         return redirect(hits[0].url)
     search = f"{reverse('relay:ops_customers')}?{urlencode({'q': text[:120]})}"
-    return render(
-        request, "ops/find.html", {"q": text, "hits": hits, "reference": reference_in(text), "search": search}
-    )
+    context: dict[str, Any] = {"q": text, "hits": hits, "reference": reference_in(text), "search": search}
+    if not hits and (reply := reply_in(text)):
+        context |= {"reply": reply, "explanation": explain_reply(reply, from_door=bool(context["reference"]))}
+    return render(request, "ops/find.html", context)
 
 
 @require_safe
@@ -38,13 +43,20 @@ def reference(request: UserRequest, text: str) -> HttpResponse:
     told = told_by(wanted) if wanted else None
     if not told:
         raise Http404
-    organizations = organizations_of(told.attempts)
+    organizations = Organization.objects.in_bulk(
+        {event.organization_id for event in told.attempts if event.organization_id}
+        | {row.refusal.organization_id for row in told.refusals}
+    )
     context = {
         "reference": told.reference,
         "message": told.message,
         "state": message_state(each.state for each in told.message.recipients.all()) if told.message else "",
         "attempts": [
             (event, organizations.get(event.organization_id or 0), explain(event.reason)) for event in told.attempts
+        ],
+        "refusals": [
+            (row, organizations.get(row.refusal.organization_id), explain_reply(reply_of(row.refusal), from_door=True))
+            for row in told.refusals
         ],
     }
     return render(request, "ops/reference.html", context)

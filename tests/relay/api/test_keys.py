@@ -70,6 +70,7 @@ def test_an_expired_key_is_401(key_with) -> None:
         ("GET", "/messages/018f0000-0000-7000-8000-000000000000", "messages:read"),
         ("GET", "/messages/018f0000-0000-7000-8000-000000000000/content", "messages:read"),
         ("GET", "/auth-events", "auth_events:read"),
+        ("GET", "/refusals", "auth_events:read"),
     ],
 )
 def test_each_call_needs_its_scope(key_with, shop: SmtpUser, method: str, path: str, scope: str) -> None:

@@ -9,28 +9,11 @@ from django.urls import reverse
 from accounts.models import Organization, User
 from audit.changes import SYSTEM
 from relay.domains import add_domain
-from relay.ops.reference import reference_in
+from relay.smtp import replies
+from tests.relay.conftest import NOT_YOURS, make_refusal
 from tests.relay.ops.builders import make_event, make_message, make_recipient, make_smtp_user
 
 URL = "/ops/find/"
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("K7Q2MX9TA4", "K7Q2MX9TA4"),
-        (" k7q2mx9ta4 ", "K7Q2MX9TA4"),
-        ("535 5.7.8 Authentication failed [ref K7Q2MX9TA4]", "K7Q2MX9TA4"),
-        ("K7Q2MX9TAO", "K7Q2MX9TA0"),
-        ("IlQ2MX9TA4", "11Q2MX9TA4"),
-        ("K7Q2MX9TAU", None),
-        ("K7Q2MX9TA", None),
-        ("535 5.7.8 Authentication failed", None),
-    ],
-)
-def test_reference_in_a_text(text: str, found: str | None) -> None:
-    """A reference is read alone, in any case, out of a whole reply, and with the letters people take for digits."""
-    assert reference_in(text) == found
 
 
 def test_reference_of_a_login(alice_org: Organization, operator: Client) -> None:
@@ -53,10 +36,31 @@ def test_reference_of_a_message(alice_org: Organization, operator: Client) -> No
     assert "Queued" in page
 
 
+def test_reference_of_a_refusal(alice_org: Organization, operator: Client) -> None:
+    """A pasted reply leads to its record, whosever it is: what was said and to whom, by which process, and the fix."""
+    smtp_user = make_smtp_user(alice_org)
+    refusal = make_refusal(smtp_user, about="x@other.example", reverse_path="news@alice.example")
+    response = operator.get(URL, {"q": NOT_YOURS.line(refusal.reference).decode()}, follow=True)
+    assert response.redirect_chain == [(reverse("relay:ops_reference_page", args=[refusal.reference]), 302)]
+    page = response.content.decode()
+    told = (smtp_user.username, "192.0.2.10", NOT_YOURS.text, "x@other.example", "news@alice.example", "smtpd@test:1")
+    assert [each for each in (*told, "Alice Works", "Add the address") if each not in page] == []
+
+
+def test_reply_without_a_record_is_explained(operator: Client) -> None:
+    """By its code and words, whether its reference is unknown or it has none."""
+    page = operator.get(URL, {"q": replies.STARTTLS_FIRST.line("K7Q2MX9TA4").decode()}).content.decode()
+    assert "asks for STARTTLS first" in page
+    assert "no message carries the reference K7Q2MX9TA4" in page
+    page = operator.get(URL, {"q": "550 5.1.1 User unknown"}).content.decode()
+    assert "An address does not exist" in page
+    assert "It has no reference" in page
+
+
 def test_unknown_reference(operator: Client) -> None:
     """A reference that nothing carries is not found, and the box says why that may be."""
     assert operator.get(reverse("relay:ops_reference_page", args=["K7Q2MX9TA4"])).status_code == 404
-    assert b"no login and no message carries it" in operator.get(URL, {"q": "K7Q2MX9TA4"}).content
+    assert b"no login, no refusal and no message carries it" in operator.get(URL, {"q": "K7Q2MX9TA4"}).content
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from relay.credentials import create_app_password
 from relay.domains import add_domain
 from relay.models import Message, SmtpUser
 from relay.networks import add_network
+from tests.relay.conftest import make_refusal
 
 
 def test_fresh_organization_sees_the_way_to_the_first_mail(alice_client: Client) -> None:
@@ -51,6 +52,19 @@ def test_refused_sign_ins_come_from_the_hourly_sums(alice_client: Client, attemp
     attempted(reason=Reason.OK)
     roll_up_auth_hours()
     assert alice_client.get("/").context["outcomes"][0].refused == 41
+
+
+def test_refusals_at_the_door_are_counted_by_period(
+    alice_client: Client, alice_org: Organization, bob_org: Organization, shop: SmtpUser
+) -> None:
+    """Each number leads to its list; another organization's do not count."""
+    for hours in (1, 23, 25, 24 * 6, 24 * 8, 24 * 31):
+        make_refusal(shop, ago=timedelta(hours=hours))
+    make_refusal(shop, organization_id=bob_org.pk)
+    response = alice_client.get("/")
+    assert [row.refused_at_door for row in response.context["outcomes"]] == [2, 4, 5]
+    assert 'href="/why/?since=7d">4</a>' in response.content.decode()
+    assert len(alice_client.get("/why/?since=7d").context["rows"]) == 4
 
 
 def test_what_needs_doing_names_the_thing(alice_client: Client, alice_org: Organization, shop: SmtpUser) -> None:
