@@ -1,0 +1,181 @@
+"""Customers for the pages to show: one with everything on every page, one with nothing. Runs inside the installation.
+
+Shapes  seed() -> what the tests need of them: addresses of people, and the ids that stand in the pages' addresses.
+        Names are long, some without a space to break at: that is what overflows a phone.
+"""
+
+from datetime import timedelta
+from typing import Any
+
+from django.utils import timezone
+
+from accounts.api_keys import create_api_key, revoke_api_key
+from accounts.invitations import invite
+from accounts.members import add_member
+from accounts.models import ApiKey, Membership, Organization, Role, User
+from accounts.organizations import create_organization
+from audit.changes import SYSTEM
+from audit.models import Reason, Result
+from audit.record import attempt, record_auth_event
+from relay.credentials import create_app_password, create_smtp_user, disable_smtp_user, revoke_app_password
+from relay.domains import add_domain, add_sender, mark_verified
+from relay.models import AppPassword, DeliveryAttempt, Message, SmtpUser
+from relay.networks import add_network
+from tests.relay.conftest import make_message
+from tests.relay.ops.builders import use_hour
+
+PASSWORD = "gravel-Lantern-47-otter"
+FULL, EMPTY, VIEWER = "frieda@full.example", "emil@empty.example", "vera@full.example"
+UNBROKEN = "donaudampfschifffahrtselektrizitaetenhauptbetriebswerkbauunterbeamtengesellschaft"
+HTML = (
+    b"From: App <app@full.example>\r\nTo: you@example.net\r\nSubject: Your invoice\r\nMIME-Version: 1.0\r\n"
+    b'Content-Type: multipart/mixed; boundary="b"\r\n\r\n--b\r\nContent-Type: text/html; charset=utf-8\r\n\r\n'
+    b'<!doctype html><html lang="en"><title>Invoice</title><main><h1 style="color: #333">Invoice</h1></main>\r\n'
+    b"--b\r\nContent-Type: text/plain\r\n"
+    b'Content-Disposition: attachment; filename="invoice.txt"\r\n\r\nattached\r\n--b--\r\n'
+)
+
+
+def seed() -> dict[str, Any]:
+    owner = _person(FULL, "Frieda Full")
+    full = create_organization(
+        name=f"Frieda & {UNBROKEN}", owner=owner, plan_code="standard", state="active", slug="full", actor=SYSTEM
+    )
+    use_hour(full, full.subscription.plan.recipients_per_hour)  # no room, so that what is held stays held
+    create_organization(name="Empty", owner=_person(EMPTY, ""), slug="empty", actor=SYSTEM)
+    ids = {"full": FULL, "empty": EMPTY, "viewer": VIEWER, "password": PASSWORD, "pk": full.pk, "code": "premium"}
+    smtp_user = _smtp_users(full)
+    ids |= _passwords(smtp_user) | _domains(full, smtp_user) | _messages(full, smtp_user) | _team(full, owner)
+    ids |= {"smtp_user_id": smtp_user.pk, "reference": _attempts(full, smtp_user)}
+    return ids
+
+
+def customer(slug: str) -> dict[str, Any]:
+    """An active organization with a verified domain, as an operator has just left it, and nothing else."""
+    owner = _person(f"owner@{slug}.example", "")
+    made = create_organization(name=slug.title(), owner=owner, state="active", slug=slug, actor=SYSTEM)
+    mark_verified(add_domain(made, name=f"{slug}.example", actor=SYSTEM), actor=SYSTEM, verified_by=None)
+    return {"email": owner.email, "password": PASSWORD, "domain": f"{slug}.example"}
+
+
+def _person(email: str, name: str) -> User:
+    return User.objects.create_user(email, PASSWORD, name=name, email_confirmed_at=timezone.now())
+
+
+def _smtp_users(full: Organization) -> SmtpUser:
+    stopped = create_smtp_user(full, name="old-printer-on-floor-2", excess="hold", actor=SYSTEM)
+    disable_smtp_user(stopped, actor=SYSTEM)
+    return create_smtp_user(
+        full,
+        name="shop",
+        excess="refuse",
+        description=f"Shop {UNBROKEN}",
+        recipients_per_hour=1200,
+        recipients_per_hour_per_ip=100,
+        actor=SYSTEM,
+    )
+
+
+def _passwords(smtp_user: SmtpUser) -> dict[str, Any]:
+    now, week = timezone.now(), timedelta(days=7)
+    network = add_network(
+        smtp_user.organization, cidr="2001:db8::/48", smtp_user=smtp_user, label="Berlin", actor=SYSTEM
+    )
+    add_network(
+        smtp_user.organization, cidr="192.0.2.0/24", label="Everything of ours", ends_at=now + week, actor=SYSTEM
+    )
+    live = create_app_password(smtp_user, name="web-1", actor=SYSTEM, expires_at=now + week).app_password
+    create_app_password(smtp_user, name="Camera", kind="device", actor=SYSTEM)
+    revoke_app_password(create_app_password(smtp_user, name="leaked", actor=SYSTEM).app_password, actor=SYSTEM)
+    ended = create_app_password(smtp_user, name="ended", actor=SYSTEM, expires_at=now + week).app_password
+    AppPassword.objects.filter(pk=ended.pk).update(expires_at=now - week)
+    AppPassword.objects.filter(pk=live.pk).update(
+        last_used_at=now, last_used_ip="2001:db8:1234:5678:90ab:cdef:1234:5678", last_used_client=f"{UNBROKEN}.example"
+    )
+    return {"app_password_id": live.pk, "network_id": network.pk}
+
+
+def _domains(full: Organization, smtp_user: SmtpUser) -> dict[str, Any]:
+    verified = add_domain(full, name="full.example", actor=SYSTEM)
+    mark_verified(verified, actor=SYSTEM, verified_by=None)
+    domain = add_domain(full, name=f"{UNBROKEN[:60]}.example", actor=SYSTEM)
+    sender = add_sender(smtp_user, pattern="@full.example", actor=SYSTEM)
+    add_sender(smtp_user, pattern=f"@{domain.name}", actor=SYSTEM)
+    return {"domain_id": domain.pk, "domain_pk": domain.pk, "sender_id": sender.pk}
+
+
+def _messages(full: Organization, smtp_user: SmtpUser) -> dict[str, Any]:
+    now = timezone.now()
+    sent = {"smtp_user": smtp_user, "client_ip": "192.0.2.7", "mechanism": "PLAIN", "tls_version": "TLSv1.3"}
+    for number in range(60):
+        state = ("delivered", "failed", "held", "cancelled")[number % 4]
+        make_message(full, state=state, received_at=now - timedelta(hours=number + 1), subject=f"Mail {number}", **sent)
+    long = f"{UNBROKEN}@{UNBROKEN[:40]}.example"
+    tried = make_message(
+        full,
+        recipients=(long, "b@example.net"),
+        route="hold",
+        subject=UNBROKEN,
+        due_at=now + timedelta(hours=1),
+        **sent,
+    )
+    for recipient in tried.recipients.all():
+        _tried(recipient)
+    shown: Message = make_message(full, content=HTML, state="delivered", subject="Your invoice", **sent)
+    return {"message_id": str(shown.pk), "tried_id": str(tried.pk), "number": 2}
+
+
+def _tried(recipient: Any) -> None:
+    recipient.attempts, recipient.possibly_delivered = 1, True
+    recipient.save()
+    DeliveryAttempt.objects.create(
+        recipient=recipient,
+        number=1,
+        started_at=timezone.now(),
+        finished_at=timezone.now(),
+        outcome="deferred",
+        route="smarthost",
+        next_hop=f"{UNBROKEN[:60]}.example",
+        next_hop_ip="2001:db8::25",
+        code=451,
+        enhanced_code="4.7.1",
+        text=f"Greylisted, see https://example.net/{UNBROKEN}",
+    )
+
+
+def _team(full: Organization, owner: User) -> dict[str, Any]:
+    vera: Membership = add_member(full, user=_person(VIEWER, "Vera"), role=Role.VIEWER, actor=SYSTEM)
+    add_member(full, user=_person(f"{UNBROKEN[:50]}@full.example", ""), role=Role.BILLING, actor=SYSTEM)
+    made = invite(email="erin@full.example", organization=full, role=Role.ADMIN, actor=SYSTEM, invited_by=owner)
+    invite(email="new@customer.example", actor=SYSTEM, invited_by=owner)
+    key = create_api_key(
+        full, name="Billing export", scopes=ApiKey.Scope.values, actor=SYSTEM, created_by=owner
+    ).api_key
+    revoke_api_key(create_api_key(full, name="Old", scopes=["messages:read"], actor=SYSTEM).api_key, actor=SYSTEM)
+    return {"membership_id": vera.pk, "invitation_id": made.invitation.pk, "api_key_id": key.pk}
+
+
+def _attempts(full: Organization, smtp_user: SmtpUser) -> str:
+    """Of every reason, and enough of them for a second page. The reference of the last one."""
+    now = timezone.now()
+    for number in range(60):
+        reason = list(Reason)[number % len(Reason)]
+        made = record_auth_event(
+            attempt(
+                at=now - timedelta(minutes=number),
+                result=Result.ACCEPTED if reason is Reason.OK else Result.REFUSED,
+                reason=reason,
+                username_given=smtp_user.username if number % 3 else UNBROKEN,
+                mechanism="PLAIN",
+                ip="2001:db8:1234:5678:90ab:cdef:1234:5678" if number % 2 else "203.0.113.77",
+                port=2587,
+                worker="smtpd@test:1",
+                client_name=f"{UNBROKEN}.example",
+                organization_id=full.pk,
+                smtp_user_id=smtp_user.pk,
+                count=1 + number % 5,
+                tls_version="TLSv1.3" if number % 4 else "",
+                tls_cipher="TLS_AES_256_GCM_SHA384" if number % 4 else "",
+            )
+        )
+    return made.reference
