@@ -162,6 +162,7 @@ GATEPOST_CONNECTIONS_PER_IP = env_int("GATEPOST_CONNECTIONS_PER_IP", 500)
 GATEPOST_MESSAGE_MEMORY = env_int("GATEPOST_MESSAGE_MEMORY", 1_073_741_824)  # octets, for content in flight
 GATEPOST_DISK_RESERVE = env_int("GATEPOST_DISK_RESERVE", 0)  # octets; 0: the larger of 512 MiB and 5 %
 GATEPOST_PROXY_PEERS = env_networks("GATEPOST_PROXY_PEERS")
+GATEPOST_UVLOOP = env_bool("GATEPOST_UVLOOP", True)
 GATEPOST_METRICS_PORT = env_int("GATEPOST_METRICS_PORT", 0)  # of the first smtpd process; 0: none
 GATEPOST_LONG_LINES = env_choice("GATEPOST_LONG_LINES", ("accept", "refuse"), "accept")
 

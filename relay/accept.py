@@ -5,6 +5,7 @@ Errors  psycopg.Error, after which nothing of the batch is stored. 40P01 and 400
 Source  docs/flow.md; RFC 5321 6.1 (duty after 250).
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,8 +21,6 @@ from relay.limits import (
     LOCK_ROWS,
     MAKE_ROWS,
     ORGANIZATION,
-    READ_CLOCK,
-    SAVE_ROWS,
     Key,
     Need,
     OverLimit,
@@ -30,46 +29,53 @@ from relay.limits import (
     key_arrays,
     keys_and_limits,
     rows_from,
-    save_arrays,
 )
-from relay.models import SmtpUser
+from relay.models import Recipient, SmtpUser
 from relay.models.messages import Route
 from relay.queue import NEVER
-from relay.submission import Accepted, Ended, Outcome, Submission
+from relay.submission import Accepted, Ended, Envelope, Outcome, Submission
 
 READ_SENDERS = """
-    SELECT smtp_user.id, smtp_user.disabled_at IS NOT NULL, smtp_user.excess, smtp_user.recipients_per_hour,
-           smtp_user.recipients_per_hour_per_ip, customer.state, plan.recipients_per_hour
-    FROM relay_smtpuser smtp_user
+    SELECT wanted.smtp_user_id, wanted.app_password_id, smtp_user.disabled_at IS NOT NULL, smtp_user.excess,
+           smtp_user.recipients_per_hour, smtp_user.recipients_per_hour_per_ip, customer.state,
+           plan.recipients_per_hour,
+           CASE WHEN password.revoked_at IS NOT NULL THEN 'revoked'
+                WHEN password.expires_at <= clock_timestamp() THEN 'expired' ELSE '' END,
+           extract(epoch FROM clock_timestamp())::float8
+    FROM unnest(%b::bigint[], %b::bigint[]) AS wanted (smtp_user_id, app_password_id)
+    JOIN relay_smtpuser smtp_user ON smtp_user.id = wanted.smtp_user_id
+    LEFT JOIN relay_apppassword password ON password.id = wanted.app_password_id
     JOIN accounts_organization customer ON customer.id = smtp_user.organization_id
     JOIN accounts_subscription bought ON bought.organization_id = customer.id
     JOIN accounts_plan plan ON plan.id = bought.plan_id
-    WHERE smtp_user.id = ANY(%s)
-"""
-READ_PASSWORDS = """
-    SELECT id, revoked_at IS NOT NULL FROM relay_apppassword
-    WHERE id = ANY(%s) AND (revoked_at IS NOT NULL OR expires_at <= clock_timestamp())
 """
 COUNT_HELD = """
     SELECT count(*) FROM relay_recipient held JOIN relay_message message ON message.id = held.message_id
     WHERE held.state = 'held' AND message.organization_id = %s
 """
-INSERT_MESSAGES = """
-    INSERT INTO relay_message (id, reference, organization_id, smtp_user_id, app_password_id, reverse_path, header_from,
-        header_message_id, subject, size_octets, recipient_count, route, smtputf8, body_8bit, dsn_ret, dsn_envid,
-        received_at, client_ip, client_name, tls_version, tls_cipher, mechanism, port, worker)
-    SELECT * FROM unnest(%s::uuid[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::text[], %s::text[],
-        %s::text[], %s::text[], %s::bigint[], %s::int[], %s::text[], %s::bool[], %s::bool[], %s::text[], %s::text[],
-        %s::timestamptz[], %s::inet[], %s::text[], %s::text[], %s::text[], %s::text[], %s::int[], %s::text[])
-"""
-# As text the content would double in size and be parsed again: %b sends it as it is.
-INSERT_CONTENT = "INSERT INTO relay_messagedata (message_id, content) SELECT * FROM unnest(%s::uuid[], %b::bytea[])"
-INSERT_RECIPIENTS = """
+# One statement stores everything: a row of JSON is far cheaper to make and to read than two dozen arrays, and only the
+# content goes beside it, in binary: as text it would double in size and be parsed again.
+STORE = """
+    WITH debited AS (
+        UPDATE relay_limitwindow SET minute = saved.minute, buckets = saved.buckets
+        FROM json_to_recordset(%s::json) AS saved (id bigint, minute bigint, buckets int[])
+        WHERE relay_limitwindow.id = saved.id
+    ), stored AS (
+        INSERT INTO relay_message (id, reference, organization_id, smtp_user_id, app_password_id, reverse_path,
+            header_from, header_message_id, subject, size_octets, recipient_count, route, smtputf8, body_8bit, dsn_ret,
+            dsn_envid, received_at, client_ip, client_name, tls_version, tls_cipher, mechanism, port, worker)
+        SELECT id, reference, organization_id, smtp_user_id, app_password_id, reverse_path, header_from,
+            header_message_id, subject, size_octets, recipient_count, route, smtputf8, body_8bit, dsn_ret, dsn_envid,
+            received_at, client_ip, client_name, tls_version, tls_cipher, mechanism, port, worker
+        FROM json_populate_recordset(NULL::relay_message, %s::json)
+    ), kept AS (
+        INSERT INTO relay_messagedata (message_id, content) SELECT * FROM unnest(%b::uuid[], %b::bytea[])
+    )
     INSERT INTO relay_recipient (message_id, address, state, dsn_notify, dsn_orcpt, due_at, attempts,
         possibly_delivered, reply)
     SELECT message_id, address, state, notify, orcpt, coalesce(due_at, clock_timestamp()), 0, false, ''
-    FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[], %s::timestamptz[])
-         AS taken (message_id, address, state, notify, orcpt, due_at)
+    FROM json_to_recordset(%s::json) AS taken (message_id uuid, address text, state text, notify text, orcpt text,
+        due_at timestamptz)
 """
 
 
@@ -87,11 +93,11 @@ class SenderState:
 
 @dataclass(slots=True)
 class Reading:
-    """What the transaction read under its locks."""
+    """What the transaction read under its locks. passwords: "revoked", "expired" or "" by app password."""
 
     rows: dict[Key, Row]
     senders: dict[int, SenderState]
-    ended_passwords: dict[int, bool]  # True: revoked, False: expired
+    passwords: dict[int, str]
     now: float
 
     def need_of(self, submission: Submission) -> Need:
@@ -114,10 +120,8 @@ class Reading:
             return Ended(Reason.USER_DISABLED)
         if sender.organization_state == Organization.State.SUSPENDED:
             return Ended(Reason.ORGANIZATION_SUSPENDED)
-        revoked = self.ended_passwords.get(submission.app_password_id)
-        if revoked is None:
-            return None
-        return Ended(Reason.REVOKED if revoked else Reason.EXPIRED)
+        ended = self.passwords.get(submission.app_password_id, "revoked")
+        return Ended(Reason(ended)) if ended else None
 
 
 LOOKS = 5  # a second one is usual; each more would need yet another limit set in between
@@ -178,17 +182,18 @@ class Acceptor:
 
 
 async def _lock_and_read(conn: AsyncConnection[Any], batch: Sequence[Submission], keys: set[Key]) -> Reading:
-    """One round trip. The clock is read by a statement of its own: within the locking one it could precede the lock."""
+    """One round trip. The clock is read by the second statement: within the first it could precede the lock."""
+    pairs = {(submission.smtp_user_id, submission.app_password_id) for submission in batch}
     locked = await conn.execute(LOCK_ROWS, key_arrays(keys))
-    senders = await conn.execute(READ_SENDERS, [sorted({submission.smtp_user_id for submission in batch})])
-    passwords = await conn.execute(READ_PASSWORDS, [sorted({submission.app_password_id for submission in batch})])
-    clock = await conn.execute(READ_CLOCK)
+    read = await conn.execute(READ_SENDERS, [list(column) for column in zip(*pairs, strict=True)])
     rows = rows_from(await locked.fetchall())
-    states = {id: SenderState(*state) for id, *state in await senders.fetchall()}
-    ended = dict(await passwords.fetchall())
-    record = await clock.fetchone()
-    assert record is not None
-    return Reading(rows, states, ended, record[0])
+    senders: dict[int, SenderState] = {}
+    passwords: dict[int, str] = {}
+    now = 0.0
+    for smtp_user_id, app_password_id, *state, ended, now in await read.fetchall():  # noqa: B007  # the last one's clock
+        senders[smtp_user_id] = SenderState(*state)
+        passwords[app_password_id] = ended
+    return Reading(rows, senders, passwords, now)
 
 
 async def _decide(
@@ -230,34 +235,59 @@ async def _store(
     taken = [(each, outcome) for each, outcome in zip(batch, outcomes, strict=True) if isinstance(outcome, Accepted)]
     if not taken:
         return
-    if debits := save_arrays(reading.rows):
-        await conn.execute(SAVE_ROWS, debits)
     messages = [submission for submission, _outcome in taken]
-    await conn.execute(INSERT_MESSAGES, _columns(messages))
-    await conn.execute(INSERT_CONTENT, [[each.id for each in messages], [each.content for each in messages]])
-    recipients = [
-        (
-            submission.id,
-            envelope.address,
-            "held" if outcome.held else "queued",
-            envelope.notify,
-            envelope.orcpt,
-            NEVER if submission.route == Route.HOLD else None,  # None: now, by PostgreSQL's clock
-        )
-        for submission, outcome in taken
-        for envelope in submission.recipients
-    ]
-    await conn.execute(INSERT_RECIPIENTS, [list(column) for column in zip(*recipients, strict=True)])
+    await conn.execute(
+        STORE,
+        [
+            json.dumps(_debits(reading)),
+            json.dumps([_message(each) for each in messages]),
+            [each.id for each in messages],
+            [each.content for each in messages],
+            json.dumps([_recipient(each, outcome, to) for each, outcome in taken for to in each.recipients]),
+        ],
+    )
 
 
-def _columns(messages: Sequence[Submission]) -> list[list[Any]]:
-    records = [
-        (
-            each.id, each.reference, each.organization_id, each.smtp_user_id, each.app_password_id, each.reverse_path,
-            each.header_from, each.header_message_id, each.subject, len(each.content), len(each.recipients), each.route,
-            each.smtputf8, each.body_8bit, each.dsn_ret, each.dsn_envid, each.received_at, each.client_ip or None,
-            each.client_name, each.tls_version, each.tls_cipher, each.mechanism, each.port, each.worker,
-        )
-        for each in messages
-    ]  # fmt: skip
-    return [list(column) for column in zip(*records, strict=True)]
+def _debits(reading: Reading) -> list[dict[str, Any]]:
+    changed = [row for row in reading.rows.values() if row.changed]
+    return [{"id": row.id, "minute": row.window.minute, "buckets": row.window.buckets} for row in changed]
+
+
+def _message(each: Submission) -> dict[str, Any]:
+    return {
+        "id": str(each.id),
+        "reference": each.reference,
+        "organization_id": each.organization_id,
+        "smtp_user_id": each.smtp_user_id,
+        "app_password_id": each.app_password_id,
+        "reverse_path": each.reverse_path,
+        "header_from": each.header_from,
+        "header_message_id": each.header_message_id,
+        "subject": each.subject,
+        "size_octets": len(each.content),
+        "recipient_count": len(each.recipients),
+        "route": each.route,
+        "smtputf8": each.smtputf8,
+        "body_8bit": each.body_8bit,
+        "dsn_ret": each.dsn_ret,
+        "dsn_envid": each.dsn_envid,
+        "received_at": each.received_at.isoformat(),
+        "client_ip": each.client_ip or None,
+        "client_name": each.client_name,
+        "tls_version": each.tls_version,
+        "tls_cipher": each.tls_cipher,
+        "mechanism": each.mechanism,
+        "port": each.port,
+        "worker": each.worker,
+    }
+
+
+def _recipient(each: Submission, outcome: Accepted, to: Envelope) -> dict[str, Any]:
+    return {
+        "message_id": str(each.id),
+        "address": to.address,
+        "state": Recipient.State.HELD if outcome.held else Recipient.State.QUEUED,
+        "notify": to.notify,
+        "orcpt": to.orcpt,
+        "due_at": NEVER.isoformat() if each.route == Route.HOLD else None,  # None: now, by PostgreSQL's clock
+    }

@@ -1,10 +1,12 @@
 """Connections of our own to PostgreSQL, beside Django's: for the asynchronous processes."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.db import connection
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, OperationalError
 from psycopg.conninfo import make_conninfo
+from psycopg_pool import AsyncConnectionPool
 
 # A commit that takes longer than this has failed for its client anyway (451 after 60 s).
 TIMEOUTS = "-c statement_timeout=30s -c lock_timeout=20s -c idle_in_transaction_session_timeout=30s"
@@ -30,3 +32,21 @@ def conninfo(*, application_name: str) -> str:
 async def connect(*, application_name: str) -> AsyncConnection[Any]:
     """A connection in autocommit. Raises psycopg.OperationalError."""
     return await AsyncConnection.connect(conninfo(application_name=application_name), autocommit=True)
+
+
+async def fetch_all(
+    pool: AsyncConnectionPool[Any], statement: str, parameters: Sequence[Any] | dict[str, Any], *, timeout: float
+) -> list[tuple[Any, ...]]:
+    """Rows by a pooled connection; one that died since its last use is replaced (a check each time costs a round trip).
+
+    Raises psycopg.Error, PoolTimeout.
+    """
+    for dead in range(pool.max_size + 1):
+        try:
+            async with pool.connection(timeout=timeout) as conn:
+                rows: list[tuple[Any, ...]] = await (await conn.execute(statement, parameters)).fetchall()
+                return rows
+        except OperationalError:
+            if dead == pool.max_size:
+                raise
+    raise AssertionError("unreachable")

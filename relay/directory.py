@@ -20,16 +20,23 @@ from django.conf import settings
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from relay.credentials import PasswordState, UserState
+from relay.database import fetch_all
+from relay.logs import get_logger
 from relay.networks import Range
+
+log = get_logger(__name__)
 
 FRESH_SECONDS = 5.0
 ENTRIES_MAX = 20_000
 UNKNOWN_MAX = 20_000
+NAMES_MAX = 500  # of one query
+TIMEOUT_SECONDS = 3.0
 READINGS_MAX = 3  # of one look-up, if changes keep arriving meanwhile; the transaction has the last word anyway
 
-READ_ENTRY = """
+READ_ENTRIES = """
 SELECT smtp_user.id, smtp_user.organization_id, smtp_user.username, customer.state, smtp_user.disabled_at IS NOT NULL,
        smtp_user.may_send_null, smtp_user.excess,
+       smtp_user.recipients_per_hour IS NOT NULL OR smtp_user.recipients_per_hour_per_ip IS NOT NULL,
        CASE WHEN customer.state = 'pending' THEN 'sandbox' ELSE coalesce(chosen.route, %(default_route)s) END,
        (SELECT json_agg(json_build_array(password.id, encode(password.digest, 'hex'), password.revoked_at IS NOT NULL,
                                          extract(epoch FROM password.expires_at), password.kind))
@@ -46,11 +53,12 @@ SELECT smtp_user.id, smtp_user.organization_id, smtp_user.username, customer.sta
 FROM relay_smtpuser smtp_user
 JOIN accounts_organization customer ON customer.id = smtp_user.organization_id
 LEFT JOIN relay_organizationroute chosen ON chosen.organization_id = customer.id
-WHERE smtp_user.username = %(username)s
+WHERE smtp_user.username = ANY(%(usernames)s)
 """
 READ_UNKNOWN = """
-SELECT (SELECT id FROM accounts_organization WHERE slug = %(slug)s),
-       EXISTS (SELECT FROM accounts_user WHERE email = %(username)s)
+SELECT name, (SELECT id FROM accounts_organization WHERE slug = missing.slug),
+       EXISTS (SELECT FROM accounts_user WHERE email = missing.name)
+FROM unnest(%s::text[], %s::text[]) AS missing (name, slug)
 """
 
 
@@ -74,6 +82,7 @@ class Entry:
     route: str
     excess: str
     may_send_null: bool
+    has_own_limits: bool  # of the SMTP user, or of each address, beside the plan's
     senders: frozenset[str]
     domains: dict[str, DomainStanding]
 
@@ -120,12 +129,14 @@ class Cache:
 
 
 class Directory:
-    """One for each smtpd process. Look-ups of the same name at the same time are one query."""
+    """One for each smtpd process. Look-ups that wait at the same time are one query."""
 
     def __init__(self, pool: AsyncConnectionPool[Any]) -> None:
         self._pool = pool
         self._entries, self._unknown = Cache(ENTRIES_MAX), Cache(UNKNOWN_MAX)
         self._asked: dict[str, asyncio.Future[Entry | Unknown]] = {}
+        self._wanted: list[str] = []
+        self._reader: asyncio.Task[None] | None = None
         self._generation = 0
 
     async def find(self, username: str) -> Entry | Unknown:
@@ -133,9 +144,13 @@ class Directory:
         name = canonical_username(username)
         if answer := self._entries.get(name) or self._unknown.get(name):
             return answer
+        if "\0" in name or len(name) > 320 or not name.isprintable():
+            return Unknown()  # PostgreSQL takes no NUL, and no SMTP user is called that
         if (asked := self._asked.get(name)) is None:
-            asked = self._asked[name] = asyncio.ensure_future(self._read(name))
-            asked.add_done_callback(lambda _done: self._asked.pop(name, None))
+            asked = self._asked[name] = asyncio.get_running_loop().create_future()
+            self._wanted.append(name)
+            if self._reader is None or self._reader.done():
+                self._reader = asyncio.create_task(self._read_wanted(), name="directory")
         return await asyncio.shield(asked)
 
     def forget(self, organization_id: int | None = None) -> None:
@@ -147,18 +162,29 @@ class Directory:
         else:
             self._entries.drop_organization(organization_id)
 
-    async def _read(self, name: str) -> Entry | Unknown:
+    async def _read_wanted(self) -> None:
+        while self._wanted:
+            names, self._wanted = self._wanted[:NAMES_MAX], self._wanted[NAMES_MAX:]
+            try:
+                answers = await self._read(names)
+            except Exception as error:  # whatever it is: nobody may wait for ever, and 454 is the answer
+                if not isinstance(error, psycopg.Error | PoolTimeout | OSError):
+                    log.exception("directory.failed")
+                for name in names:
+                    self._asked.pop(name).set_exception(DirectoryUnavailable())
+            else:
+                for name in names:
+                    self._asked.pop(name).set_result(answers[name])
+
+    async def _read(self, names: list[str]) -> dict[str, Entry | Unknown]:
         for _reading in range(READINGS_MAX):
             generation = self._generation
-            try:
-                async with self._pool.connection(timeout=3) as conn:
-                    answer = await _query(conn, name)
-            except (psycopg.Error, PoolTimeout, OSError) as error:
-                raise DirectoryUnavailable from error
+            answers = await _query(self._pool, names)
             if generation == self._generation:
-                (self._entries if isinstance(answer, Entry) else self._unknown).put(name, answer)
+                for name, answer in answers.items():
+                    (self._entries if isinstance(answer, Entry) else self._unknown).put(name, answer)
                 break
-        return answer
+        return answers
 
 
 def canonical_username(username: str) -> str:
@@ -166,21 +192,22 @@ def canonical_username(username: str) -> str:
     return name.removesuffix(f"@{settings.GATEPOST_HOSTNAME.lower()}")
 
 
-async def _query(conn: psycopg.AsyncConnection[Any], name: str) -> Entry | Unknown:
-    if "\0" in name or len(name) > 320 or not name.isprintable():
-        return Unknown()  # PostgreSQL takes no NUL, and no SMTP user is called that
-    words = {"username": name, "default_route": settings.GATEPOST_DEFAULT_ROUTE}
-    record = await (await conn.execute(READ_ENTRY, words)).fetchone()
-    if record is not None:
-        return _entry(record)
-    record = await (await conn.execute(READ_UNKNOWN, {"username": name, "slug": name.rpartition(".")[2]})).fetchone()
-    assert record is not None
-    return Unknown(organization_id=record[0], is_person=record[1])
+async def _query(pool: AsyncConnectionPool[Any], names: list[str]) -> dict[str, Entry | Unknown]:
+    words = {"usernames": names, "default_route": settings.GATEPOST_DEFAULT_ROUTE}
+    rows = await fetch_all(pool, READ_ENTRIES, words, timeout=TIMEOUT_SECONDS)
+    answers: dict[str, Entry | Unknown] = {record[2]: _entry(record) for record in rows}
+    if missing := [name for name in names if name not in answers]:
+        slugs = [name.rpartition(".")[2] for name in missing]
+        for name, organization_id, is_person in await fetch_all(
+            pool, READ_UNKNOWN, [missing, slugs], timeout=TIMEOUT_SECONDS
+        ):
+            answers[name] = Unknown(organization_id=organization_id, is_person=is_person)
+    return answers
 
 
 def _entry(record: tuple[Any, ...]) -> Entry:
-    id, organization_id, username, organization_state, disabled, may_send_null, excess, route = record[:8]
-    passwords, networks, senders, domains = (part or [] for part in record[8:])
+    id, organization_id, username, organization_state, disabled, may_send_null, excess, limits, route = record[:9]
+    passwords, networks, senders, domains = (part or [] for part in record[9:])
     state = UserState(
         smtp_user_id=id,
         organization_id=organization_id,
@@ -202,7 +229,9 @@ def _entry(record: tuple[Any, ...]) -> Entry:
         ),
     )
     standings = {name: DomainStanding(verified, held_elsewhere) for name, verified, held_elsewhere in domains}
-    return Entry(state, route, excess, may_send_null, frozenset(pattern.casefold() for pattern in senders), standings)
+    return Entry(
+        state, route, excess, may_send_null, limits, frozenset(pattern.casefold() for pattern in senders), standings
+    )
 
 
 def _list_of(networks: list[Any], smtp_user_id: int | None, app_password_id: int | None) -> tuple[Range, ...] | None:

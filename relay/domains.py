@@ -8,6 +8,7 @@ Until domains are proved by DNS, an operator marks one as verified, and the mark
 """
 
 import re
+from functools import lru_cache
 
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
@@ -29,6 +30,7 @@ class DomainRefused(ValidationError):
     """A domain or sender that cannot be taken, and why."""
 
 
+@lru_cache(maxsize=10_000)
 def canonical_domain(text: str) -> str:
     """Lower-case A-labels without a final dot. Raises DomainRefused."""
     name = text.strip().rstrip(".").lower()

@@ -3,263 +3,397 @@
 import django.contrib.postgres.fields
 import django.db.models.deletion
 import django.utils.timezone
-import relay.models.fields
 from django.conf import settings
 from django.db import migrations, models
 
+import relay.models.fields
+
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('accounts', '0001_initial'),
+        ("accounts", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='CredentialChange',
+            name="CredentialChange",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('organization_id', models.BigIntegerField()),
-                ('smtp_user_id', models.BigIntegerField(null=True)),
-                ('app_password_id', models.BigIntegerField(null=True)),
-                ('ends_sessions', models.BooleanField(default=False)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("organization_id", models.BigIntegerField()),
+                ("smtp_user_id", models.BigIntegerField(null=True)),
+                ("app_password_id", models.BigIntegerField(null=True)),
+                ("ends_sessions", models.BooleanField(default=False)),
             ],
         ),
         migrations.CreateModel(
-            name='Message',
+            name="Message",
             fields=[
-                ('id', models.UUIDField(primary_key=True, serialize=False)),
-                ('reference', models.CharField(max_length=10, unique=True)),
-                ('reverse_path', models.CharField(blank=True, max_length=320)),
-                ('header_from', models.CharField(blank=True, max_length=320)),
-                ('header_message_id', models.CharField(blank=True, max_length=255)),
-                ('subject', models.CharField(blank=True, max_length=255)),
-                ('size_octets', models.BigIntegerField()),
-                ('recipient_count', models.IntegerField()),
-                ('route', models.CharField(choices=[('sandbox', 'Sandbox'), ('smarthost', 'Smarthost'), ('hold', 'Hold')], max_length=16)),
-                ('smtputf8', models.BooleanField(default=False)),
-                ('body_8bit', models.BooleanField(default=False)),
-                ('dsn_ret', models.CharField(blank=True, max_length=4)),
-                ('dsn_envid', models.CharField(blank=True, max_length=100)),
-                ('received_at', models.DateTimeField()),
-                ('client_ip', models.GenericIPAddressField(null=True)),
-                ('client_name', models.CharField(blank=True, max_length=255)),
-                ('tls_version', models.CharField(blank=True, max_length=16)),
-                ('tls_cipher', models.CharField(blank=True, max_length=64)),
-                ('mechanism', models.CharField(blank=True, max_length=32)),
-                ('port', models.IntegerField(null=True)),
-                ('worker', models.CharField(blank=True, max_length=64)),
+                ("id", models.UUIDField(primary_key=True, serialize=False)),
+                ("reference", models.CharField(max_length=10, unique=True)),
+                ("reverse_path", models.CharField(blank=True, max_length=320)),
+                ("header_from", models.CharField(blank=True, max_length=320)),
+                ("header_message_id", models.CharField(blank=True, max_length=255)),
+                ("subject", models.CharField(blank=True, max_length=255)),
+                ("size_octets", models.BigIntegerField()),
+                ("recipient_count", models.IntegerField()),
+                (
+                    "route",
+                    models.CharField(
+                        choices=[("sandbox", "Sandbox"), ("smarthost", "Smarthost"), ("hold", "Hold")], max_length=16
+                    ),
+                ),
+                ("smtputf8", models.BooleanField(default=False)),
+                ("body_8bit", models.BooleanField(default=False)),
+                ("dsn_ret", models.CharField(blank=True, max_length=4)),
+                ("dsn_envid", models.CharField(blank=True, max_length=100)),
+                ("received_at", models.DateTimeField()),
+                ("client_ip", models.GenericIPAddressField(null=True)),
+                ("client_name", models.CharField(blank=True, max_length=255)),
+                ("tls_version", models.CharField(blank=True, max_length=16)),
+                ("tls_cipher", models.CharField(blank=True, max_length=64)),
+                ("mechanism", models.CharField(blank=True, max_length=32)),
+                ("port", models.IntegerField(null=True)),
+                ("worker", models.CharField(blank=True, max_length=64)),
             ],
         ),
         migrations.CreateModel(
-            name='Worker',
+            name="Worker",
             fields=[
-                ('name', models.CharField(max_length=64, primary_key=True, serialize=False)),
-                ('kind', models.CharField(max_length=16)),
-                ('started_at', models.DateTimeField()),
-                ('seen_at', models.DateTimeField()),
-                ('figures', models.JSONField(default=dict)),
+                ("name", models.CharField(max_length=64, primary_key=True, serialize=False)),
+                ("kind", models.CharField(max_length=16)),
+                ("started_at", models.DateTimeField()),
+                ("seen_at", models.DateTimeField()),
+                ("figures", models.JSONField(default=dict)),
             ],
         ),
         migrations.CreateModel(
-            name='AppPassword',
+            name="AppPassword",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=64, verbose_name='Name')),
-                ('kind', models.CharField(choices=[('app', 'App'), ('device', 'Device')], default='app', max_length=6)),
-                ('hint', models.CharField(max_length=12)),
-                ('digest', models.BinaryField(max_length=32)),
-                ('scram_stored_key', models.BinaryField(max_length=32)),
-                ('scram_server_key', models.BinaryField(max_length=32)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('expires_at', models.DateTimeField(blank=True, null=True, verbose_name='Expires')),
-                ('revoked_at', models.DateTimeField(blank=True, null=True)),
-                ('last_used_at', models.DateTimeField(blank=True, null=True)),
-                ('last_used_ip', models.GenericIPAddressField(blank=True, null=True)),
-                ('last_used_client', models.CharField(blank=True, max_length=255)),
-                ('created_by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, to=settings.AUTH_USER_MODEL)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("name", models.CharField(max_length=64, verbose_name="Name")),
+                ("kind", models.CharField(choices=[("app", "App"), ("device", "Device")], default="app", max_length=6)),
+                ("hint", models.CharField(max_length=12)),
+                ("digest", models.BinaryField(max_length=32)),
+                ("scram_stored_key", models.BinaryField(max_length=32)),
+                ("scram_server_key", models.BinaryField(max_length=32)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("expires_at", models.DateTimeField(blank=True, null=True, verbose_name="Expires")),
+                ("revoked_at", models.DateTimeField(blank=True, null=True)),
+                ("last_used_at", models.DateTimeField(blank=True, null=True)),
+                ("last_used_ip", models.GenericIPAddressField(blank=True, null=True)),
+                ("last_used_client", models.CharField(blank=True, max_length=255)),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        null=True, on_delete=django.db.models.deletion.SET_NULL, to=settings.AUTH_USER_MODEL
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='LimitWindow',
+            name="LimitWindow",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('scope', models.SmallIntegerField(choices=[(1, 'Organization'), (2, 'Smtp User'), (3, 'Ip')])),
-                ('owner_id', models.BigIntegerField()),
-                ('ip', models.GenericIPAddressField(null=True)),
-                ('minute', models.BigIntegerField()),
-                ('buckets', django.contrib.postgres.fields.ArrayField(base_field=models.IntegerField(), size=61)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("scope", models.SmallIntegerField(choices=[(1, "Organization"), (2, "Smtp User"), (3, "Ip")])),
+                ("owner_id", models.BigIntegerField()),
+                ("ip", models.GenericIPAddressField(null=True)),
+                ("minute", models.BigIntegerField()),
+                ("buckets", django.contrib.postgres.fields.ArrayField(base_field=models.IntegerField(), size=61)),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('scope', 'owner_id', 'ip'), name='limit_window_owner', nulls_distinct=False)],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("scope", "owner_id", "ip"), name="limit_window_owner", nulls_distinct=False
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
-            name='MessageData',
+            name="MessageData",
             fields=[
-                ('message', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='data', serialize=False, to='relay.message')),
-                ('content', models.BinaryField()),
+                (
+                    "message",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        primary_key=True,
+                        related_name="data",
+                        serialize=False,
+                        to="relay.message",
+                    ),
+                ),
+                ("content", models.BinaryField()),
             ],
         ),
         migrations.AddField(
-            model_name='message',
-            name='app_password',
-            field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, to='relay.apppassword'),
+            model_name="message",
+            name="app_password",
+            field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, to="relay.apppassword"),
         ),
         migrations.AddField(
-            model_name='message',
-            name='organization',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='messages', to='accounts.organization'),
+            model_name="message",
+            name="organization",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT, related_name="messages", to="accounts.organization"
+            ),
         ),
         migrations.CreateModel(
-            name='Recipient',
+            name="Recipient",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('address', models.CharField(max_length=320)),
-                ('state', models.CharField(choices=[('queued', 'Queued'), ('held', 'Held'), ('delivered', 'Delivered'), ('failed', 'Failed'), ('cancelled', 'Cancelled')], default='queued', max_length=9)),
-                ('due_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('attempts', models.IntegerField(default=0)),
-                ('lease', models.UUIDField(null=True)),
-                ('leased_until', models.DateTimeField(null=True)),
-                ('settled_at', models.DateTimeField(null=True)),
-                ('possibly_delivered', models.BooleanField(default=False)),
-                ('reply', models.CharField(blank=True, max_length=512)),
-                ('dsn_notify', models.CharField(blank=True, max_length=32)),
-                ('dsn_orcpt', models.CharField(blank=True, max_length=500)),
-                ('message', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='recipients', to='relay.message')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("address", models.CharField(max_length=320)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("queued", "Queued"),
+                            ("held", "Held"),
+                            ("delivered", "Delivered"),
+                            ("failed", "Failed"),
+                            ("cancelled", "Cancelled"),
+                        ],
+                        default="queued",
+                        max_length=9,
+                    ),
+                ),
+                ("due_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("attempts", models.IntegerField(default=0)),
+                ("lease", models.UUIDField(null=True)),
+                ("leased_until", models.DateTimeField(null=True)),
+                ("settled_at", models.DateTimeField(null=True)),
+                ("possibly_delivered", models.BooleanField(default=False)),
+                ("reply", models.CharField(blank=True, max_length=512)),
+                ("dsn_notify", models.CharField(blank=True, max_length=32)),
+                ("dsn_orcpt", models.CharField(blank=True, max_length=500)),
+                (
+                    "message",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="recipients", to="relay.message"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='DeliveryAttempt',
+            name="DeliveryAttempt",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('number', models.IntegerField()),
-                ('started_at', models.DateTimeField()),
-                ('finished_at', models.DateTimeField(null=True)),
-                ('outcome', models.CharField(blank=True, choices=[('delivered', 'Delivered'), ('deferred', 'Deferred'), ('failed', 'Failed'), ('lost', 'The worker died during the attempt')], max_length=9)),
-                ('route', models.CharField(max_length=16)),
-                ('next_hop', models.CharField(blank=True, max_length=255)),
-                ('next_hop_ip', models.GenericIPAddressField(null=True)),
-                ('tls_version', models.CharField(blank=True, max_length=16)),
-                ('reached_final_dot', models.BooleanField(default=False)),
-                ('code', models.IntegerField(null=True)),
-                ('enhanced_code', models.CharField(blank=True, max_length=9)),
-                ('text', models.CharField(blank=True, max_length=512)),
-                ('worker', models.CharField(blank=True, max_length=64)),
-                ('recipient', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='attempt_rows', to='relay.recipient')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("number", models.IntegerField()),
+                ("started_at", models.DateTimeField()),
+                ("finished_at", models.DateTimeField(null=True)),
+                (
+                    "outcome",
+                    models.CharField(
+                        blank=True,
+                        choices=[
+                            ("delivered", "Delivered"),
+                            ("deferred", "Deferred"),
+                            ("failed", "Failed"),
+                            ("lost", "The worker died during the attempt"),
+                        ],
+                        max_length=9,
+                    ),
+                ),
+                ("route", models.CharField(max_length=16)),
+                ("next_hop", models.CharField(blank=True, max_length=255)),
+                ("next_hop_ip", models.GenericIPAddressField(null=True)),
+                ("tls_version", models.CharField(blank=True, max_length=16)),
+                ("reached_final_dot", models.BooleanField(default=False)),
+                ("code", models.IntegerField(null=True)),
+                ("enhanced_code", models.CharField(blank=True, max_length=9)),
+                ("text", models.CharField(blank=True, max_length=512)),
+                ("worker", models.CharField(blank=True, max_length=64)),
+                (
+                    "recipient",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="attempt_rows", to="relay.recipient"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='SendingDomain',
+            name="SendingDomain",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=253)),
-                ('verified_at', models.DateTimeField(blank=True, null=True)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('organization', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='domains', to='accounts.organization')),
-                ('verified_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, to=settings.AUTH_USER_MODEL)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("name", models.CharField(max_length=253)),
+                ("verified_at", models.DateTimeField(blank=True, null=True)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "organization",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="domains", to="accounts.organization"
+                    ),
+                ),
+                (
+                    "verified_by",
+                    models.ForeignKey(
+                        blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, to=settings.AUTH_USER_MODEL
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='SmtpUser',
+            name="SmtpUser",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('username', models.CharField(max_length=32, unique=True)),
-                ('description', models.CharField(blank=True, max_length=120, verbose_name='What it is for')),
-                ('excess', models.CharField(choices=[('refuse', 'Refuse with 451: a mail server or library with its own queue sends here'), ('hold', 'Accept and hold: an application or device sends here')], max_length=6, verbose_name='What sends here?')),
-                ('recipients_per_hour', models.PositiveIntegerField(blank=True, null=True, verbose_name='Own limit, emails an hour')),
-                ('recipients_per_hour_per_ip', models.PositiveIntegerField(blank=True, null=True, verbose_name='Limit for each address, emails an hour')),
-                ('may_send_null', models.BooleanField(default=False, verbose_name='May send with an empty return path')),
-                ('scram_salt', models.BinaryField(max_length=16)),
-                ('scram_iterations', models.PositiveIntegerField(default=4096)),
-                ('cram_md5_enabled_at', models.DateTimeField(blank=True, null=True)),
-                ('disabled_at', models.DateTimeField(blank=True, null=True)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('organization', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='smtp_users', to='accounts.organization')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("username", models.CharField(max_length=32, unique=True)),
+                ("description", models.CharField(blank=True, max_length=120, verbose_name="What it is for")),
+                (
+                    "excess",
+                    models.CharField(
+                        choices=[
+                            ("refuse", "Refuse with 451: a mail server or library with its own queue sends here"),
+                            ("hold", "Accept and hold: an application or device sends here"),
+                        ],
+                        max_length=6,
+                        verbose_name="What sends here?",
+                    ),
+                ),
+                (
+                    "recipients_per_hour",
+                    models.PositiveIntegerField(blank=True, null=True, verbose_name="Own limit, emails an hour"),
+                ),
+                (
+                    "recipients_per_hour_per_ip",
+                    models.PositiveIntegerField(
+                        blank=True, null=True, verbose_name="Limit for each address, emails an hour"
+                    ),
+                ),
+                (
+                    "may_send_null",
+                    models.BooleanField(default=False, verbose_name="May send with an empty return path"),
+                ),
+                ("scram_salt", models.BinaryField(max_length=16)),
+                ("scram_iterations", models.PositiveIntegerField(default=4096)),
+                ("cram_md5_enabled_at", models.DateTimeField(blank=True, null=True)),
+                ("disabled_at", models.DateTimeField(blank=True, null=True)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "organization",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="smtp_users",
+                        to="accounts.organization",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='SenderAddress',
+            name="SenderAddress",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('pattern', models.CharField(max_length=320)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('smtp_user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='senders', to='relay.smtpuser')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("pattern", models.CharField(max_length=320)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "smtp_user",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="senders", to="relay.smtpuser"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Network',
+            name="Network",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('cidr', relay.models.fields.CidrField()),
-                ('label', models.CharField(blank=True, max_length=64, verbose_name='Label')),
-                ('ends_at', models.DateTimeField(blank=True, null=True, verbose_name='Ends')),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('app_password', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='networks', to='relay.apppassword')),
-                ('organization', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='networks', to='accounts.organization')),
-                ('smtp_user', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='networks', to='relay.smtpuser')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("cidr", relay.models.fields.CidrField()),
+                ("label", models.CharField(blank=True, max_length=64, verbose_name="Label")),
+                ("ends_at", models.DateTimeField(blank=True, null=True, verbose_name="Ends")),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "app_password",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="networks",
+                        to="relay.apppassword",
+                    ),
+                ),
+                (
+                    "organization",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="networks", to="accounts.organization"
+                    ),
+                ),
+                (
+                    "smtp_user",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="networks",
+                        to="relay.smtpuser",
+                    ),
+                ),
             ],
         ),
         migrations.AddField(
-            model_name='message',
-            name='smtp_user',
-            field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='messages', to='relay.smtpuser'),
+            model_name="message",
+            name="smtp_user",
+            field=models.ForeignKey(
+                null=True, on_delete=django.db.models.deletion.PROTECT, related_name="messages", to="relay.smtpuser"
+            ),
         ),
         migrations.AddField(
-            model_name='apppassword',
-            name='smtp_user',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='app_passwords', to='relay.smtpuser'),
+            model_name="apppassword",
+            name="smtp_user",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT, related_name="app_passwords", to="relay.smtpuser"
+            ),
         ),
         migrations.AddIndex(
-            model_name='recipient',
-            index=models.Index(condition=models.Q(('state', 'queued')), fields=['due_at'], name='recipient_due'),
+            model_name="recipient",
+            index=models.Index(condition=models.Q(("state", "queued")), fields=["due_at"], name="recipient_due"),
         ),
         migrations.AddIndex(
-            model_name='recipient',
-            index=models.Index(fields=['message'], name='recipient_message'),
+            model_name="recipient",
+            index=models.Index(fields=["message"], name="recipient_message"),
         ),
         migrations.AddIndex(
-            model_name='recipient',
-            index=models.Index(fields=['address'], name='recipient_address'),
+            model_name="recipient",
+            index=models.Index(fields=["address"], name="recipient_address"),
         ),
         migrations.AddIndex(
-            model_name='recipient',
-            index=models.Index(condition=models.Q(('state', 'held')), fields=['message'], name='recipient_held'),
+            model_name="recipient",
+            index=models.Index(condition=models.Q(("state", "held")), fields=["message"], name="recipient_held"),
         ),
         migrations.AddConstraint(
-            model_name='sendingdomain',
-            constraint=models.UniqueConstraint(fields=('organization', 'name'), name='domain_once_an_organization'),
+            model_name="sendingdomain",
+            constraint=models.UniqueConstraint(fields=("organization", "name"), name="domain_once_an_organization"),
         ),
         migrations.AddConstraint(
-            model_name='sendingdomain',
-            constraint=models.UniqueConstraint(condition=models.Q(('verified_at__isnull', False)), fields=('name',), name='domain_verified_once'),
+            model_name="sendingdomain",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("verified_at__isnull", False)), fields=("name",), name="domain_verified_once"
+            ),
         ),
         migrations.AddIndex(
-            model_name='smtpuser',
-            index=models.Index(fields=['organization', 'username'], name='smtp_user_organization'),
+            model_name="smtpuser",
+            index=models.Index(fields=["organization", "username"], name="smtp_user_organization"),
         ),
         migrations.AddConstraint(
-            model_name='senderaddress',
-            constraint=models.UniqueConstraint(fields=('smtp_user', 'pattern'), name='sender_once'),
+            model_name="senderaddress",
+            constraint=models.UniqueConstraint(fields=("smtp_user", "pattern"), name="sender_once"),
         ),
         migrations.AddConstraint(
-            model_name='network',
-            constraint=models.UniqueConstraint(fields=('organization', 'smtp_user', 'app_password', 'cidr'), name='network_once', nulls_distinct=False),
+            model_name="network",
+            constraint=models.UniqueConstraint(
+                fields=("organization", "smtp_user", "app_password", "cidr"), name="network_once", nulls_distinct=False
+            ),
         ),
         migrations.AddIndex(
-            model_name='message',
-            index=models.Index(fields=['organization', '-received_at'], name='message_organization'),
+            model_name="message",
+            index=models.Index(fields=["organization", "-received_at"], name="message_organization"),
         ),
         migrations.AddIndex(
-            model_name='message',
-            index=models.Index(fields=['smtp_user', '-received_at'], name='message_smtp_user'),
+            model_name="message",
+            index=models.Index(fields=["smtp_user", "-received_at"], name="message_smtp_user"),
         ),
         migrations.AddConstraint(
-            model_name='apppassword',
-            constraint=models.UniqueConstraint(fields=('smtp_user', 'digest'), name='app_password_digest'),
+            model_name="apppassword",
+            constraint=models.UniqueConstraint(fields=("smtp_user", "digest"), name="app_password_digest"),
         ),
     ]

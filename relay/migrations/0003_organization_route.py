@@ -5,20 +5,33 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('accounts', '0001_initial'),
-        ('relay', '0002_ops_indexes'),
+        ("accounts", "0001_initial"),
+        ("relay", "0002_ops_indexes"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='OrganizationRoute',
+            name="OrganizationRoute",
             fields=[
-                ('organization', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='route', serialize=False, to='accounts.organization')),
-                ('route', models.CharField(choices=[('sandbox', 'Sandbox'), ('smarthost', 'Smarthost'), ('hold', 'Hold')], max_length=16)),
-                ('smarthost', models.CharField(blank=True, max_length=253)),
-                ('smarthost_port', models.PositiveIntegerField(blank=True, null=True)),
+                (
+                    "organization",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        primary_key=True,
+                        related_name="route",
+                        serialize=False,
+                        to="accounts.organization",
+                    ),
+                ),
+                (
+                    "route",
+                    models.CharField(
+                        choices=[("sandbox", "Sandbox"), ("smarthost", "Smarthost"), ("hold", "Hold")], max_length=16
+                    ),
+                ),
+                ("smarthost", models.CharField(blank=True, max_length=253)),
+                ("smarthost_port", models.PositiveIntegerField(blank=True, null=True)),
             ],
         ),
     ]

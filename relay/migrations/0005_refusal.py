@@ -4,31 +4,33 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('relay', '0004_delivery_lease_index'),
+        ("relay", "0004_delivery_lease_index"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Refusal',
+            name="Refusal",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('at', models.DateTimeField()),
-                ('reference', models.CharField(max_length=10)),
-                ('organization_id', models.BigIntegerField()),
-                ('smtp_user_id', models.BigIntegerField()),
-                ('ip', models.GenericIPAddressField()),
-                ('client_name', models.CharField(blank=True, max_length=255)),
-                ('code', models.SmallIntegerField()),
-                ('enhanced_code', models.CharField(max_length=9)),
-                ('text', models.CharField(max_length=512)),
-                ('about', models.CharField(blank=True, max_length=320)),
-                ('reverse_path', models.CharField(blank=True, max_length=320)),
-                ('worker', models.CharField(max_length=64)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("at", models.DateTimeField()),
+                ("reference", models.CharField(max_length=10)),
+                ("organization_id", models.BigIntegerField()),
+                ("smtp_user_id", models.BigIntegerField()),
+                ("ip", models.GenericIPAddressField()),
+                ("client_name", models.CharField(blank=True, max_length=255)),
+                ("code", models.SmallIntegerField()),
+                ("enhanced_code", models.CharField(max_length=9)),
+                ("text", models.CharField(max_length=512)),
+                ("about", models.CharField(blank=True, max_length=320)),
+                ("reverse_path", models.CharField(blank=True, max_length=320)),
+                ("worker", models.CharField(max_length=64)),
             ],
             options={
-                'indexes': [models.Index(fields=['organization_id', '-at'], name='refusal_organization'), models.Index(fields=['reference'], name='refusal_reference')],
+                "indexes": [
+                    models.Index(fields=["organization_id", "-at"], name="refusal_organization"),
+                    models.Index(fields=["reference"], name="refusal_reference"),
+                ],
             },
         ),
     ]

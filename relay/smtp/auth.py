@@ -112,7 +112,9 @@ class AuthVerb(SessionState):
 
     def _accept(self, mechanism: str, login: sasl.Login, found: Authentication) -> None:
         assert found.entry is not None and found.app_password_id is not None
-        self.identity = Identity(found.entry, found.app_password_id, mechanism)
+        self.identity = Identity(
+            found.entry, found.app_password_id, mechanism, self.tls_version, self.tls_cipher, self.loop.time()
+        )
         self.server.index(self)
         self.send(replies.AUTHENTICATED.line())
         self._record(found, mechanism, login.username, Result.ACCEPTED, None)

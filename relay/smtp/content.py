@@ -8,10 +8,11 @@ Source  RFC 5321 4.5.2 (transparency), 4.4 (trace), 6.3 (loops); RFC 5322 3.6 (o
 
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from email import policy
 from email.header import decode_header, make_header
 from email.utils import format_datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -161,12 +162,18 @@ def complete(content: bytes, headers: Headers, *, received: bytes, id: UUID, hos
     """The content as it will be relayed: trace in front, Date and Message-ID if missing, Bcc gone (RFC 6409 8)."""
     added = received
     if not headers.has_date:
-        added += b"Date: " + format_datetime(now).encode() + b"\r\n"
+        added += f"Date: {date_of(int(now.timestamp()))}\r\n".encode()
     if not headers.has_message_id:
         added += f"Message-ID: <{id}@{hostname}>\r\n".encode()
     if headers.has_bcc:
         content = without_bcc(content)
     return added + content
+
+
+@lru_cache(maxsize=4)
+def date_of(second: int) -> str:
+    """RFC 5322 3.3, in UTC; thousands of messages share a second."""
+    return format_datetime(datetime.fromtimestamp(second, UTC))
 
 
 def received_header(
@@ -177,6 +184,6 @@ def received_header(
     protocol = "UTF8SMTPSA" if utf8 else "ESMTPSA"
     lines = (
         f"Received: from {client_name} ([{literal}])\r\n\tby {hostname} (Gatepost) with {protocol} id {reference}\r\n"
-        f"\t({tls});\r\n\t{format_datetime(now)}\r\n"
+        f"\t({tls});\r\n\t{date_of(int(now.timestamp()))}\r\n"
     )
     return lines.encode("ascii", "replace")

@@ -3,7 +3,10 @@
 Source  RFC 5321 4.1.1.2, 4.1.1.3; RFC 1870 (SIZE), 6152 (8BITMIME), 6531 (SMTPUTF8), 3461 (DSN), 4954 5 (AUTH=).
 """
 
+from dataclasses import replace
+
 from relay import senders
+from relay.directory import DirectoryUnavailable, Entry
 from relay.limits import OverLimit
 from relay.smtp import paths, replies
 from relay.smtp.budget import ROOM_FOR_ONE
@@ -12,6 +15,7 @@ from relay.smtp.replies import Reply
 from relay.smtp.state import SessionState, Transaction
 from relay.submission import Envelope
 
+ENTRY_SECONDS = 60.0
 MAIL_PARAMETERS = frozenset({"SIZE", "BODY", "SMTPUTF8", "AUTH", "RET", "ENVID"})
 RCPT_PARAMETERS = frozenset({"NOTIFY", "ORCPT"})
 
@@ -27,7 +31,12 @@ class EnvelopeVerbs(SessionState):
         if parsed is None:
             return
         transaction = self._transaction(parsed)
-        if transaction is None or not self._sender_is_theirs(parsed.address) or not await self._has_room():
+        if (
+            transaction is None
+            or not await self._is_known_anew()
+            or not self._sender_is_theirs(parsed.address)
+            or not await self._has_room()
+        ):
             return
         self.transaction = transaction
         self.send(replies.SENDER_OK.line())
@@ -117,6 +126,22 @@ class EnvelopeVerbs(SessionState):
         return Envelope(parsed.address, notify, orcpt)
 
     # --- Senders and limits --------------------------------------------------------------------------------------
+
+    async def _is_known_anew(self) -> bool:
+        """A session may last for hours: senders, domains and route are read again after a change, and now and then."""
+        assert self.identity is not None
+        if not self.stale and self.loop.time() - self.identity.read_at < ENTRY_SECONDS:
+            return True
+        self.stale = False
+        try:
+            found = await self.server.directory.find(self.identity.entry.state.username)
+        except DirectoryUnavailable:
+            self.stale = True
+            self.refuse(replies.UNAVAILABLE)
+            return False
+        if isinstance(found, Entry):
+            self.identity = replace(self.identity, entry=found, read_at=self.loop.time())
+        return True
 
     def _sender_is_theirs(self, address: str) -> bool:
         assert self.identity is not None

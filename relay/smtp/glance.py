@@ -5,6 +5,7 @@ Units   seconds on the event loop's clock.
 Errors  None: if PostgreSQL does not answer there is no early word. The transaction has the last one.
 """
 
+import math
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any, Protocol
 import psycopg
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from relay.database import fetch_all
 from relay.limits import Key, OverLimit, keys_and_limits
 from relay.submission import Submission
 from relay.windows import Window
@@ -42,6 +44,8 @@ class Sender(Protocol):
     def smtp_user_id(self) -> int: ...
     @property
     def organization_id(self) -> int: ...
+    @property
+    def has_own_limits(self) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +57,13 @@ class Seen:
     now: float
 
     def obstacle(self, count: int) -> OverLimit | None:
-        for key, limit, window in self.windows:
-            if window.used + count > limit:
-                seconds = window.seconds_until(count, limit=limit, now=self.now)
-                return OverLimit(key.scope, limit, window.used, seconds)
-        return None
+        """Of the limits in the way the one that is longest, as the transaction judges."""
+        found = [
+            OverLimit(key.scope, limit, window.used, window.seconds_until(count, limit=limit, now=self.now))
+            for key, limit, window in self.windows
+            if window.used + count > limit
+        ]
+        return max(found, key=lambda over: math.inf if over.seconds is None else over.seconds, default=None)
 
     def fresh_for(self, count: int, now: float) -> bool:
         age = now - self.at
@@ -70,11 +76,12 @@ class Glance:
 
     def __init__(self, pool: AsyncConnectionPool[Any]) -> None:
         self._pool = pool
-        self._seen: OrderedDict[tuple[int, str], Seen] = OrderedDict()
+        # An organization's window serves all its SMTP users, but for those with limits of their own.
+        self._seen: OrderedDict[tuple[int, str | None], Seen] = OrderedDict()
         self._quiet_until = 0.0
 
     async def obstacle(self, sender: Sender, ip: str, count: int) -> OverLimit | None:
-        key = (sender.smtp_user_id, ip)
+        key = (sender.smtp_user_id, ip) if sender.has_own_limits else (sender.organization_id, None)
         seen = self._seen.get(key)
         if seen is None or not seen.fresh_for(count, time.monotonic()):
             seen = await self._look(sender, ip)
@@ -89,22 +96,22 @@ class Glance:
     def learn(self, submission: Submission, over: OverLimit) -> None:
         """The transaction said no: the next MAIL looks again."""
         self._seen.pop((submission.smtp_user_id, submission.client_ip), None)
+        self._seen.pop((submission.organization_id, None), None)
 
     async def _look(self, sender: Sender, ip: str) -> Seen | None:
         if time.monotonic() < self._quiet_until:
             return None
         try:
-            async with self._pool.connection(timeout=1) as conn:
-                found = await conn.execute(READ, {"ip": ip, "smtp_user_id": sender.smtp_user_id})
-                record = await found.fetchone()
+            rows = await fetch_all(self._pool, READ, {"ip": ip, "smtp_user_id": sender.smtp_user_id}, timeout=1)
         except (psycopg.Error, PoolTimeout, OSError):
             self._quiet_until = time.monotonic() + QUIET_SECONDS  # let not every MAIL wait for a database that is away
             return None
-        if record is None:
+        if not rows:
             return None
-        plan_limit, user_limit, ip_limit, now, rows = record
+        plan_limit, user_limit, ip_limit, now, found = rows[0]
         kept = {
-            Key(scope, owner, address): Window(minute, list(buckets)) for scope, owner, address, minute, buckets in rows
+            Key(scope, owner, address): Window(minute, list(buckets))
+            for scope, owner, address, minute, buckets in found
         }
         limits = keys_and_limits(
             sender.organization_id,

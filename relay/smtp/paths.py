@@ -57,6 +57,11 @@ def _split(argument: str) -> tuple[str, str]:
     """The path between its brackets, and what follows. A quoted local part may hold a bracket."""
     if not argument.startswith("<"):
         raise PathError("The path must stand in angle brackets", malformed=True)
+    if '"' not in argument:
+        path, bracket, rest = argument[1:].partition(">")
+        if bracket and (not rest or rest.startswith(" ")):
+            return path, rest
+        raise PathError("The path must stand in angle brackets", malformed=True)
     quoted = escaped = False
     for position, char in enumerate(argument[1:], 1):
         if escaped:

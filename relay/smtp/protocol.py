@@ -5,9 +5,10 @@ Units   octets; seconds on the event loop's clock.
 Errors  LineRefused (the session answers and lives on), Gone (the peer left; the session ends quietly).
 Source  RFC 5321 4.1.1, 4.5.3.2 (timeouts), RFC 3207 (STARTTLS), RFC 2920 (pipelining: replies leave together).
 
-aiosmtpd's SMTP is the base: its verbs by name, its session and envelope, its STARTTLS. Three things are done otherwise,
-for speed and for exactness: `__init__` does not look every hook up again for each connection; content is searched for
-its end in one buffer instead of line by line; replies wait until the client's pipelined commands are used up.
+aiosmtpd's SMTP is the base: its verbs by name, its session and envelope. Four things are done otherwise, for speed and
+for exactness: `__init__` does not look every hook up again for each connection; content is searched for its end in one
+buffer instead of line by line; replies wait until the client's pipelined commands are used up; STARTTLS is the event
+loop's own, so that it may be uvloop.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from asyncio import sslproto
 from asyncio.streams import FlowControlMixin
 from typing import TYPE_CHECKING, Any
 
-from aiosmtpd.smtp import SMTP, Envelope, Session, TLSSetupException
+from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from relay.logs import get_logger
 from relay.smtp import replies
@@ -70,8 +71,6 @@ class Connection(SMTP):
         self.waiting_for_command = False
         self.welcome = True
         self.booked = 0  # octets of the budget
-        self._tls_protocol: Any = None
-        self._original_transport: Any = None
         self._handler_coroutine: asyncio.Task[None] | None = None
         self._more: asyncio.Future[None] | None = None
         self._replies: list[bytes] = []
@@ -84,19 +83,18 @@ class Connection(SMTP):
     # --- asyncio's side ------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: Any) -> None:
-        """Called again when STARTTLS has finished: then everything said in clear is forgotten (RFC 3207 4.2)."""
         self.transport = transport
-        self.buffer.clear()
-        self.session = Session(self.loop)
-        self.envelope = Envelope()
-        if self._tls_protocol is not None:
-            self.session.ssl = transport.get_extra_info("ssl_object")
-            return
+        self._forget()
         if self.implicit_tls:
             self.session.ssl = transport.get_extra_info("ssl_object")
         self.session.peer = transport.get_extra_info("peername")
         self.welcome = self.server.add(self)
         self._handler_coroutine = self.loop.create_task(self._handle_client())
+
+    def _forget(self) -> None:
+        self.buffer.clear()
+        self.session = Session(self.loop)
+        self.envelope = Envelope()
 
     def connection_lost(self, error: Exception | None) -> None:
         FlowControlMixin.connection_lost(self, error)
@@ -106,8 +104,6 @@ class Connection(SMTP):
         self._wake()
         self.give_back()
         self.server.remove(self)
-        if self._original_transport is not None:
-            self._original_transport.close()
 
     def data_received(self, data: bytes) -> None:
         self.buffer += data
@@ -269,17 +265,22 @@ class Connection(SMTP):
         self.transport.abort()
 
     async def start_tls(self) -> None:
-        """aiosmtpd's own upgrade, without its reply. What came with STARTTLS in one segment is dropped (RFC 3207 6)."""
+        """What came with STARTTLS in one segment is dropped, what was said in clear forgotten (RFC 3207 4.2, 6)."""
+        assert self.tls_context is not None
         self.buffer.clear()
         self.send(replies.STARTTLS_READY.line())
         await self.flush()
         self.deadline = self.loop.time() + HANDSHAKE_SECONDS
         try:
-            await super().smtp_STARTTLS("")
-        except TLSSetupException as error:
-            log.info("smtp.tls_failed", ip=self.ip, port=self.port, error=str(error.__cause__))
+            transport = await self.loop.start_tls(
+                self.transport, self, self.tls_context, server_side=True, ssl_handshake_timeout=HANDSHAKE_SECONDS
+            )
+        except (OSError, ssl.SSLError, ConnectionError) as error:
+            log.info("smtp.tls_failed", ip=self.ip, port=self.port, error=str(error))
             self.close()
             raise Gone from error
-
-    async def push(self, status: Any) -> None:
-        """aiosmtpd's reply of STARTTLS was sent already."""
+        if transport is None:
+            raise Gone
+        self.transport = transport
+        self._forget()
+        self.session.ssl = transport.get_extra_info("ssl_object")

@@ -6,6 +6,7 @@ Source  RFC 5321 4.2, RFC 3463 and RFC 5248 (enhanced codes), RFC 4954 (AUTH), R
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +23,18 @@ class Reply:
         return self.code >= 400
 
     def line(self, reference: str | None = None) -> bytes:
+        """The octets of the reply; a refusal carries its reference."""
+        return _encoded(self) if reference is None else self._encode(reference)
+
+    def _encode(self, reference: str | None) -> bytes:
         tail = f" [ref {reference}]" if reference else ""
         enhanced = f" {self.enhanced}" if self.enhanced else ""
         return f"{self.code}{enhanced} {self.text}{tail}\r\n".encode("ascii", "replace")
+
+
+@lru_cache(maxsize=1000)
+def _encoded(reply: Reply) -> bytes:
+    return reply._encode(None)
 
 
 # Session

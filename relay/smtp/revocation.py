@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 
 from relay.cancellation import cancel
 from relay.changes import CHANNEL
+from relay.database import fetch_all
 from relay.logs import get_logger
 
 log = get_logger(__name__)
@@ -69,8 +70,7 @@ class Changes:
                 await self._told.wait()
         self._told.clear()
         try:
-            async with self._pool.connection(timeout=3) as conn:
-                rows = await (await conn.execute(READ, [OVERLAP_SECONDS])).fetchall()
+            rows = await fetch_all(self._pool, READ, [OVERLAP_SECONDS], timeout=3)
         except (psycopg.Error, PoolTimeout, OSError):
             self._lost()
             return

@@ -85,7 +85,6 @@ class Server:
             max_size=4,
             open=False,
             kwargs={"autocommit": True},
-            check=AsyncConnectionPool.check_connection,
         )
         self.directory = Directory(self.pool)
         self.glance = Glance(self.pool)
@@ -100,7 +99,9 @@ class Server:
 
     def _tls(self) -> ssl.SSLContext:
         files = ensure_certificate(settings.GATEPOST_STATE_DIR, self.hostname)
-        return tls_context(files.certificate, files.key)
+        context = tls_context(files.certificate, files.key)
+        context.num_tickets = 0  # mail clients do not resume, and two tickets cost a tenth of a handshake
+        return context
 
     async def run(self) -> None:
         """Serves until stop()."""
@@ -206,10 +207,10 @@ class Server:
     def _apply(self, changes: list[Change]) -> None:
         for change in changes:
             self.directory.forget(change.organization_id)
-            if change.ends_sessions:
-                for session in list(self._by_organization.get(change.organization_id, ())):
-                    if _concerns(change, session) and isinstance(session, SmtpSession):
-                        session.end()
+            for session in list(self._by_organization.get(change.organization_id, ())):
+                session.stale = True
+                if change.ends_sessions and _concerns(change, session) and isinstance(session, SmtpSession):
+                    session.end()
 
 
 def _concerns(change: Change, session: SessionState) -> bool:

@@ -23,6 +23,9 @@ class Identity:
     entry: Entry
     app_password_id: int
     mechanism: str
+    tls_version: str = ""
+    tls_cipher: str = ""
+    read_at: float = 0.0  # when entry was read, on the loop's clock
 
     @property
     def smtp_user_id(self) -> int:
@@ -31,6 +34,10 @@ class Identity:
     @property
     def organization_id(self) -> int:
         return self.entry.state.organization_id
+
+    @property
+    def has_own_limits(self) -> bool:
+        return self.entry.has_own_limits
 
 
 @dataclass(slots=True)
@@ -58,6 +65,7 @@ class SessionState(Connection):
         self.errors = 0
         self.refusals = 0
         self.ended = False
+        self.stale = False  # something that the identity's entry tells has changed
 
     def reset(self) -> None:
         """RSET, EHLO, the end of a message (RFC 5321 4.1.1.5): the transaction goes, the identity stays."""

@@ -29,6 +29,7 @@ from audit.changes import SYSTEM
 from relay.credentials import create_app_password, create_smtp_user
 from relay.domains import add_domain, add_sender, mark_verified
 from relay.models import AppPassword, SmtpUser
+from relay.smtp.master import run
 from relay.smtp.server import Door, Server
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -164,7 +165,7 @@ def door(transactional_db: None, settings: Any) -> Iterator[RunningDoor]:
         ready.set()
         await server.run()
 
-    thread = threading.Thread(target=lambda: asyncio.run(serve()), name="door", daemon=True)
+    thread = threading.Thread(target=lambda: run(serve()), name="door", daemon=True)
     thread.start()
     ready.wait(10)
     server, loop = started[0]

@@ -7,7 +7,7 @@ import pytest
 from accounts.models import Organization
 from audit.changes import SYSTEM
 from relay.credentials import update_smtp_user
-from relay.domains import add_domain, add_sender, mark_verified
+from relay.domains import add_domain, add_sender, mark_verified, remove_sender
 from relay.models import Message, Refusal
 from tests.smtp.conftest import RunningDoor, Sender, content
 
@@ -120,3 +120,14 @@ def test_an_unverified_domain_on_a_real_route(
     unverified = sender_of(alice_org, domain="new.example", verified=False)
     reply = door.signed_in(unverified).say("MAIL FROM:<a@new.example>")
     assert reply == "550 5.7.1 The domain new.example is not verified; see Domains in the panel for what to do"
+
+
+def test_a_long_session_hears_of_changes(door: RunningDoor, sender: Sender, eventually: Callable[..., None]) -> None:
+    """A sender removed or added while a session is open counts at its next MAIL."""
+    client = door.signed_in(sender)
+    assert client.say(f"MAIL FROM:<{NEWS}>") == "250 2.1.0 Sender OK"
+    client.say("RSET")
+    remove_sender(sender.smtp_user.senders.get(), actor=SYSTEM)
+    eventually(lambda: client.say(f"MAIL FROM:<{NEWS}>").startswith("550 5.7.1 ") or client.say("RSET") == "")
+    add_sender(sender.smtp_user, pattern=NEWS, actor=SYSTEM)
+    eventually(lambda: client.say(f"MAIL FROM:<{NEWS}>") == "250 2.1.0 Sender OK")

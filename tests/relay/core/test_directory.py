@@ -142,6 +142,8 @@ def test_a_query_under_way_during_a_change_is_made_again(sender: Sender) -> None
         class Slow:
             """The pool; within the first use of a connection the revocation happens, after the state was read."""
 
+            max_size = 1
+
             def connection(self, timeout: float) -> Any:
                 return Use(pool.connection(timeout=timeout))
 

@@ -17,7 +17,7 @@ HELD = DomainStanding(verified=False, held_elsewhere=True)
 def entry(*senders: str, route: str = "smarthost", **domains: Any) -> Entry:
     state = UserState(1, 2, "app.alice-works", "active", False, ())
     standings = {name.replace("_", "."): standing for name, standing in domains.items()}
-    return Entry(state, route, "refuse", False, frozenset(each.casefold() for each in senders), standings)
+    return Entry(state, route, "refuse", False, False, frozenset(each.casefold() for each in senders), standings)
 
 
 WHOLE = entry("@alice.example", alice_example=VERIFIED)
