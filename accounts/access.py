@@ -158,7 +158,10 @@ def _page_of(request: HttpRequest) -> str:
 
 
 def _is_ours(request: HttpRequest, url: str) -> bool:
-    return url_has_allowed_host_and_scheme(url, allowed_hosts={request.get_host()}, require_https=request.is_secure())
+    """A path or whole address of this site. A bare word would be taken for the name of a view by redirect()."""
+    return url.startswith(("/", "http://", "https://")) and url_has_allowed_host_and_scheme(
+        url, allowed_hosts={request.get_host()}, require_https=request.is_secure()
+    )
 
 
 def _is_htmx(request: HttpRequest) -> bool:

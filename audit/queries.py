@@ -89,11 +89,11 @@ def _matches(filters: AuthFilters) -> Q:
     equal = {
         "result": filters.result,
         "reason": filters.reason,
-        "mechanism": filters.mechanism.upper(),
-        "tls_version": filters.tls,
+        "mechanism": printable(filters.mechanism, 32).upper(),  # what no row can hold (a NUL) finds nothing
+        "tls_version": printable(filters.tls, 16),
         "smtp_user_id": filters.smtp_user_id,
         "app_password_id": filters.app_password_id,
-        "reference": filters.reference.strip().upper(),
+        "reference": printable(filters.reference, 64).strip().upper(),
     }
     wanted = {name: value for name, value in equal.items() if value not in {"", None}}
     matches = Q(**{name: "" if value == NONE else value for name, value in wanted.items()})

@@ -89,6 +89,8 @@ def _moment(key: str, value: str, now: datetime) -> datetime:
         return now - timedelta(**{_UNITS[age[2]]: int(age[1])})
     try:
         moment = datetime.fromisoformat(value)
+        if not 1970 <= moment.year < 9999:  # beyond these, other time zones have years that no clock shows
+            raise ValueError(value)
     except ValueError:
         raise SearchInvalid(
             _("“%(key)s:%(value)s” is not a time. Write 2026-05-31, 2026-05-31T14:00, or an age like 30m, 24h or 7d."),

@@ -6,11 +6,10 @@ from typing import Any, Literal
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from ninja import Field, Router, Status
-from pydantic import AwareDatetime
 
 from relay import credentials
 from relay.api.keys import ApiRequest, Scope, actor_of, needs
-from relay.api.shapes import Body, Listed, Schema, Text
+from relay.api.shapes import Body, Listed, Moment, Schema, Text
 from relay.api.smtp_users import own_smtp_user
 from relay.models import AppPassword
 
@@ -47,7 +46,7 @@ class AppPasswordNew(Body):
     kind: Literal["app", "device"] = Field(
         default="app", description="device: 16 characters for printers and cameras, only with an allowlist."
     )
-    expires_at: AwareDatetime | None = None
+    expires_at: Moment | None = None
 
 
 @router.get(

@@ -5,13 +5,12 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from ninja import Field, Query, Router
-from pydantic import AwareDatetime
 
 from audit.models import AuthEvent, Reason, Result
 from audit.queries import AuthFilters, Cursor, auth_events
 from relay.api.keys import ApiRequest, Scope, needs
 from relay.api.problems import ProblemError
-from relay.api.shapes import PAGE, CursorText, Limit, Listed, Schema, Text, bad_cursor
+from relay.api.shapes import PAGE, CursorText, Limit, Listed, Moment, Schema, Text, bad_cursor
 
 router = Router(tags=["Auth log"])
 
@@ -50,8 +49,8 @@ class AuthEventFilters(Schema):
     network: Text = Field(default="", max_length=49, description="A range: 192.0.2.0/24.")
     mechanism: Text = Field(default="", max_length=32)
     reference: Text = Field(default="", max_length=10)
-    after: AwareDatetime | None = Field(default=None, description="At this time or later.")
-    before: AwareDatetime | None = Field(default=None, description="Before this time.")
+    after: Moment | None = Field(default=None, description="At this time or later.")
+    before: Moment | None = Field(default=None, description="Before this time.")
 
 
 @router.get("/auth-events", response=Listed[AuthEventOut], summary="List attempts", **needs(Scope.AUTH_EVENTS_READ))

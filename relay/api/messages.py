@@ -10,12 +10,11 @@ from django.db.models import Prefetch, Q, QuerySet
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404
 from ninja import Field, Query, Router
-from pydantic import AwareDatetime
 
 from relay import content
 from relay.api.keys import ApiRequest, Scope, needs
 from relay.api.problems import KINDS, ProblemError
-from relay.api.shapes import PAGE, CursorText, Limit, Listed, Schema, Text, bad_cursor, cursor_of, place_of
+from relay.api.shapes import PAGE, CursorText, Limit, Listed, Moment, Schema, Text, bad_cursor, cursor_of, place_of
 from relay.message_search import MessageSearch, apply
 from relay.models import DeliveryAttempt, Message, Recipient
 from relay.queue import message_state
@@ -87,8 +86,8 @@ class MessageFilters(Schema):
     status: Literal["", "queued", "held", "delivered", "failed", "cancelled"] = Field(
         default="", description="The state of at least one recipient; with `to`, of that one."
     )
-    after: AwareDatetime | None = Field(default=None, description="Received at this time or later.")
-    before: AwareDatetime | None = Field(default=None, description="Received before this time.")
+    after: Moment | None = Field(default=None, description="Received at this time or later.")
+    before: Moment | None = Field(default=None, description="Received before this time.")
     smtp_user: int | None = Field(default=None, description="The id of an SMTP user.")
     reference: Text = Field(default="", max_length=10)
 
@@ -160,7 +159,7 @@ def _place(cursor: str) -> tuple[datetime, UUID]:
     try:
         at, pk = place_of(cursor)
         moment = datetime.fromisoformat(at)
-        if moment.tzinfo is None:
+        if moment.tzinfo is None or not 1970 <= moment.year < 9999:
             raise bad_cursor()
         return moment, UUID(pk)
     except (ValueError, TypeError, AttributeError):

@@ -6,12 +6,23 @@ from typing import Any
 from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
 from ninja import Field, Router, Status
-from pydantic import AwareDatetime
 
 from relay import networks
 from relay.api.keys import ApiRequest, Scope, actor_of, needs
 from relay.api.problems import ProblemError
-from relay.api.shapes import PAGE_MAX, Body, CursorText, Limit, Listed, Schema, Text, bad_cursor, cursor_of, place_of
+from relay.api.shapes import (
+    PAGE_MAX,
+    Body,
+    CursorText,
+    Limit,
+    Listed,
+    Moment,
+    Schema,
+    Text,
+    bad_cursor,
+    cursor_of,
+    place_of,
+)
 from relay.api.smtp_users import own_smtp_user
 from relay.models import AppPassword, Network
 
@@ -35,7 +46,7 @@ class NetworkNew(Body):
     smtp_user_id: int | None = None
     app_password_id: int | None = None
     label: Text = Field(default="", max_length=64)
-    ends_at: AwareDatetime | None = None
+    ends_at: Moment | None = None
 
 
 @router.get("/networks", response=Listed[NetworkOut], summary="List networks", **needs(Scope.SMTP_USERS_READ))

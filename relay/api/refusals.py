@@ -5,10 +5,9 @@ from typing import Annotated, Any
 
 from django.db.models import Q
 from ninja import Field, Query, Router
-from pydantic import AwareDatetime
 
 from relay.api.keys import ApiRequest, Scope, needs
-from relay.api.shapes import PAGE, CursorText, Limit, Listed, Schema, Text, bad_cursor, cursor_of, place_of
+from relay.api.shapes import PAGE, CursorText, Limit, Listed, Moment, Schema, Text, bad_cursor, cursor_of, place_of
 from relay.models import Refusal
 from relay.refusal_reasons import explain
 from relay.refusals import reply_of
@@ -43,8 +42,8 @@ class RefusalFilters(Schema):
     reference: Text = Field(default="", max_length=10)
     smtp_user: int | None = Field(default=None, ge=1, lt=2**63, description="The id of an SMTP user.")
     code: int | None = Field(default=None, ge=400, le=599)
-    after: AwareDatetime | None = Field(default=None, description="At this time or later.")
-    before: AwareDatetime | None = Field(default=None, description="Before this time.")
+    after: Moment | None = Field(default=None, description="At this time or later.")
+    before: Moment | None = Field(default=None, description="Before this time.")
 
 
 @router.get("/refusals", response=Listed[RefusalOut], summary="List refusals", **needs(Scope.AUTH_EVENTS_READ))

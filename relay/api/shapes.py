@@ -6,10 +6,11 @@ Errors  A cursor that was not made here is a 422.
 
 import base64
 import json
+from datetime import datetime
 from typing import Annotated, Any, Generic, TypeVar
 
 from ninja import Query, Schema
-from pydantic import AfterValidator, ConfigDict
+from pydantic import AfterValidator, AwareDatetime, ConfigDict
 
 from relay.api.problems import ProblemError
 
@@ -25,6 +26,7 @@ __all__ = [
     "CursorText",
     "Limit",
     "Listed",
+    "Moment",
     "Schema",
     "Text",
     "bad_cursor",
@@ -40,6 +42,15 @@ def _printable(text: str) -> str:
 
 
 Text = Annotated[str, AfterValidator(_printable)]  # PostgreSQL takes no NUL, and no name or address holds a control
+
+
+def _of_our_times(moment: datetime) -> datetime:
+    if not 1970 <= moment.year < 9999:  # beyond these, other time zones have years that no clock shows
+        raise ValueError("the year must lie between 1970 and 9998")
+    return moment
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_of_our_times)]
 Limit = Annotated[int, Query(ge=1, le=PAGE_MAX, description="How many at most.")]
 CursorText = Annotated[str, Query(max_length=300, description="next_cursor of the page before.")]
 

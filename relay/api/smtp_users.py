@@ -59,7 +59,7 @@ def list_smtp_users(request: ApiRequest, limit: Limit = PAGE, cursor: CursorText
     found = SmtpUser.objects.filter(organization=request.auth.organization).order_by("username")
     if cursor:
         match place_of(cursor):
-            case [str(after)]:
+            case [str(after)] if after.isprintable():
                 found = found.filter(username__gt=after)
             case _:
                 raise bad_cursor()

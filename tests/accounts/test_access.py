@@ -95,3 +95,12 @@ def test_no_page_needs_inline_code(alice: User, alice_org: Any, vera: User, caro
         text = page.content.decode()
         assert not re.search(r"<[^>]+\s(style|on[a-z]+)=", text), page.wsgi_request.path
         assert not re.search(r"<style|<script(?![^>]*\ssrc=)", text), page.wsgi_request.path
+
+
+@pytest.mark.parametrize(
+    "target", ["nan_x", "accounts:sign_out", "-1", "//evil.example/", "https://evil.example/", "\\evil"]
+)
+def test_next_is_a_path_of_this_site(alice: User, client_for: Any, target: str) -> None:
+    """Anything else leads to the start page: a bare word would be taken for a view's name, and fail."""
+    response = client_for(alice).get(reverse("accounts:sign_in"), {"next": target})
+    assert response.headers["Location"] == reverse("relay:overview")

@@ -203,3 +203,9 @@ def test_an_event_of_this_minute_is_listed_at_once(make_event: MakeEvent) -> Non
     """Lists do not wait for the rollup."""
     event = make_event(at=timezone.now())
     assert [found.id for found in auth_events(ALICE)] == [event.id]
+
+
+def test_a_filter_that_no_row_can_hold_finds_nothing() -> None:
+    """PostgreSQL refuses a NUL; a client that sends one is told that there is nothing."""
+    for name in ("reference", "mechanism", "tls", "username"):
+        assert auth_events(None, filters=AuthFilters(**{name: "a\0b"})) == []

@@ -38,3 +38,10 @@ def test_quotation_marks_hold_words_together() -> None:
 def test_age_before_all_time_is_no_error(age: str) -> None:
     """It just finds everything."""
     assert parse_search(f"after:{age}", now=NOW).after is not None
+
+
+@pytest.mark.parametrize("word", ["after:0001-01-01T00:00+23:59", "before:9999-12-31T23:59-23:59"])
+def test_years_that_no_clock_shows_are_refused(word: str) -> None:
+    """The database would answer with an error for them."""
+    with pytest.raises(SearchInvalid):
+        parse_search(word, now=NOW)
