@@ -1,8 +1,9 @@
 """Small pieces of the pages: icons, state badges, times, prices, form controls.
 
-Shapes  Tags icon NAME, badge STATE, when TIME (relative), moment TIME (exact), price PLAN, control FIELD.
-        Filters alert_kind, is_checkbox, search_time (a time as a search word).
-Units   Times are shown in UTC.
+Shapes  Tags icon NAME, badge STATE, when TIME (relative), moment TIME (exact), price PLAN, control FIELD,
+        choice_control CHOICE (one of a fieldset).
+        Filters alert_kind, is_checkbox, search_time (a time as a search word), fill (ok, near or full of a Usage).
+Units   Times are shown in UTC. NEAR: the part of a limit from which on it is worth a look.
 Errors  An unknown icon is a KeyError: a template's mistake should fail its test.
 """
 
@@ -12,6 +13,7 @@ from typing import Any
 from django import forms, template
 from django.contrib.humanize.templatetags.humanize import naturaltime
 from django.forms import BoundField
+from django.forms.boundfield import BoundWidget
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.html import format_html
@@ -20,8 +22,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from accounts.models import Plan
+from relay.limits import Usage
 
 register = template.Library()
+NEAR = 0.8
 
 # Drawn for Gatepost on a grid of 24, strokes only.
 ICONS = {
@@ -122,6 +126,14 @@ def search_time(value: datetime) -> str:
 
 
 @register.filter
+def fill(usage: Usage) -> str:
+    """How an hour stands against its limit; the meters' colour goes by it, their words tell the same."""
+    if usage.used >= usage.limit:
+        return "full"
+    return "near" if usage.used >= NEAR * usage.limit else "ok"
+
+
+@register.filter
 def alert_kind(level: str) -> str:
     """Django's message level as Tabler's alert."""
     return {"error": "danger", "debug": "secondary"}.get(level, level or "info")
@@ -136,6 +148,13 @@ def _control_class(widget: forms.Widget) -> str:
     if isinstance(widget, forms.CheckboxInput | forms.RadioSelect):
         return "form-check-input"
     return "form-select" if isinstance(widget, forms.Select) else "form-control"
+
+
+@register.simple_tag
+def choice_control(choice: BoundWidget) -> SafeString:
+    """One of a field's radio buttons or check boxes, with Tabler's class as single ones have it."""
+    choice.data["attrs"]["class"] = "form-check-input"
+    return choice.tag()
 
 
 @register.simple_tag

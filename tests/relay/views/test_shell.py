@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 
+import pytest
 from django.test import Client
 from django.urls import reverse
 
-from accounts.models import Membership, Organization, Role, User
+from accounts.models import Membership, Organization, Plan, Role, User
 from relay.limits import ORGANIZATION
 from relay.models import LimitWindow
 from tests.conftest import make_user
+from tests.relay.ops.builders import use_hour
 
 
 def test_navigation_holds_only_what_the_role_may_see(
@@ -92,3 +94,23 @@ def test_form_without_its_token_says_that_it_expired(alice: User, alice_org: Org
     response = client.post(reverse("relay:theme"), {"theme": "dark"})
     assert response.status_code == 403
     assert "Nothing was changed." in response.content.decode()
+
+
+@pytest.mark.parametrize(("used", "state"), [(0, "ok"), (79, "ok"), (80, "near"), (100, "full")])
+def test_meter_changes_colour_before_the_limit(
+    alice_client: Client, alice_org: Organization, used: int, state: str
+) -> None:
+    """From 80 % on, and when there is no room; the words beside it tell the same."""
+    Plan.objects.filter(subscription__organization=alice_org).update(recipients_per_hour=100)
+    if used:
+        use_hour(alice_org, used)
+    page = alice_client.get("/plan/").content.decode()
+    assert f'<progress max="100" value="{used}" data-fill="{state}"' in page
+
+
+def test_choices_of_a_field_look_like_single_ones(alice_client: Client) -> None:
+    """Radio buttons and check boxes in a fieldset carry Tabler's class, as a single check box does."""
+    page = alice_client.get(reverse("accounts:api_keys")).content.decode()
+    boxes = [tag for tag in page.split("<input ") if 'type="checkbox"' in tag]
+    assert boxes
+    assert all('class="form-check-input"' in tag for tag in boxes)
