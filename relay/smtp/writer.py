@@ -171,7 +171,7 @@ class Lane:
         return [Unavailable("PostgreSQL did not come back in time")] * len(batch)
 
     async def _connected(self) -> AsyncConnection[Any] | None:
-        if self._conn and not (self._conn.closed or self._conn.broken):
+        if self._conn and _lives(self._conn):
             return self._conn
         await self._disconnect()
         if time.monotonic() < self._connect_after:
@@ -188,6 +188,16 @@ class Lane:
             with contextlib.suppress(psycopg.Error, OSError):
                 await self._conn.close()
         self._conn = None
+
+
+def _lives(conn: AsyncConnection[Any]) -> bool:
+    """Whether the server is still there, as far as it has said; else the first message after an outage pays for it."""
+    try:
+        for _part in ("its last words", "the end of the connection"):
+            conn.pgconn.consume_input()
+    except psycopg.OperationalError:
+        return False
+    return not (conn.closed or conn.broken)
 
 
 async def _committed(conn: AsyncConnection[Any], batch: Sequence[Submission]) -> dict[Any, bool]:

@@ -156,10 +156,9 @@ def _team(full: Organization, owner: User) -> dict[str, Any]:
 
 
 def _attempts(full: Organization, smtp_user: SmtpUser) -> str:
-    """Of every reason, and enough of them for a second page. The reference of the last one."""
+    """Of every reason. The reference of the last one."""
     now = timezone.now()
-    for number in range(60):
-        reason = list(Reason)[number % len(Reason)]
+    for number, reason in enumerate(Reason):
         made = record_auth_event(
             attempt(
                 at=now - timedelta(minutes=number),

@@ -26,6 +26,21 @@ def test_mail_flows_again_after_a_kill(running: Running, smtp_user: Callable[...
     message_to(running, to, seconds=30)
 
 
+def test_after_postgresql_came_back_no_mail_is_refused(
+    running: Running, smtp_user: Callable[..., Login], to: str
+) -> None:
+    """Each smtpd sees by itself that its idle connection is gone: the first mail after an outage is as good as any."""
+    login = smtp_user()
+    for number in range(8):  # so that both processes have a connection
+        login.send(f"{number}-before-{to}")
+    before = running.identity("postgres")
+    os.kill(before.pid, signal.SIGKILL)
+    assert wait_for(lambda: running.replaced("postgres", before), seconds=30)
+    assert wait_for(running.answers, seconds=60)
+    for number in range(8):
+        login.send(f"{number}-after-{to}")
+
+
 def test_without_valkey_mail_is_accepted_and_delivered(
     running: Running, smtp_user: Callable[..., Login], to: str
 ) -> None:
