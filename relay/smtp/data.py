@@ -143,6 +143,8 @@ class DataVerbs(SessionState):
             reply = replies.HELD if outcome.held else replies.ACCEPTED
             self.send(reply.filled(reference=submission.reference).line())
             self.server.figures.accepted.inc()
+            if not outcome.held:
+                self.server.glance.taken(submission)
         elif isinstance(outcome, OverLimit):
             self.server.glance.learn(submission, outcome)
             self.refuse(over_limit(outcome, len(submission.recipients)))

@@ -20,8 +20,8 @@ from relay.submission import Submission
 from relay.windows import Window
 
 REREAD_SECONDS = 0.25  # when the last look said no, or nearly
-TRUST_SECONDS = 5.0  # when it said that there is plenty
-PLENTY = 0.2  # of the limit
+TRUST_SECONDS = 15.0  # when it said that there is plenty; what this process accepts meanwhile is counted
+PLENTY = 0.5  # of the limit
 SEEN_MAX = 50_000
 QUIET_SECONDS = 2.0
 
@@ -92,6 +92,13 @@ class Glance:
             while len(self._seen) > SEEN_MAX:
                 self._seen.popitem(last=False)
         return seen.obstacle(count)
+
+    def taken(self, submission: Submission) -> None:
+        """The transaction said yes: what is known of the room shrinks by it."""
+        for key in ((submission.smtp_user_id, submission.client_ip), (submission.organization_id, None)):
+            if seen := self._seen.get(key):
+                for _key, _limit, window in seen.windows:
+                    window.add(len(submission.recipients))
 
     def learn(self, submission: Submission, over: OverLimit) -> None:
         """The transaction said no: the next MAIL looks again."""
