@@ -56,7 +56,7 @@ def new_page(running: Running, browser: Browser) -> Iterator[NewPage]:
     def make(**options: Any) -> Watched:
         contexts.append(
             browser.new_context(base_url=running.web_url, viewport=WIDE, reduced_motion="reduce", **options)
-        )  # type: ignore[arg-type]
+        )
         pages.append(Watched(contexts[-1]))
         return pages[-1]
 
@@ -71,7 +71,7 @@ def new_page(running: Running, browser: Browser) -> Iterator[NewPage]:
 def people(running: Running, browser: Browser, seeded: dict[str, Any]) -> Iterator[dict[str, Watched]]:
     found = {}
     for persona in ("nobody", "full", "empty", "viewer", "operator"):
-        context = browser.new_context(base_url=running.web_url, viewport=WIDE, reduced_motion="reduce")  # type: ignore[arg-type]
+        context = browser.new_context(base_url=running.web_url, viewport=WIDE, reduced_motion="reduce")
         found[persona] = Watched(context)
         if persona == "operator":
             sign_in_operator(running, found[persona])

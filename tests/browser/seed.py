@@ -106,7 +106,12 @@ def _domains(full: Organization, smtp_user: SmtpUser) -> dict[str, Any]:
 
 def _messages(full: Organization, smtp_user: SmtpUser) -> dict[str, Any]:
     now = timezone.now()
-    sent = {"smtp_user": smtp_user, "client_ip": "192.0.2.7", "mechanism": "PLAIN", "tls_version": "TLSv1.3"}
+    sent: dict[str, Any] = {
+        "smtp_user": smtp_user,
+        "client_ip": "192.0.2.7",
+        "mechanism": "PLAIN",
+        "tls_version": "TLSv1.3",
+    }
     for number in range(60):
         state = ("delivered", "failed", "held", "cancelled")[number % 4]
         make_message(full, state=state, received_at=now - timedelta(hours=number + 1), subject=f"Mail {number}", **sent)

@@ -11,12 +11,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Response
+from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Response, ViewportSize
 
 AXE = Path(__file__).resolve().parents[2] / "node_modules" / "axe-core" / "axe.min.js"
 TAGS = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
 COLOURS = ("color-contrast", "link-in-text-block")
-WIDE, NARROW = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
+WIDE, NARROW = ViewportSize(width=1280, height=800), ViewportSize(width=390, height=844)
 
 LISTEN = """
 document.addEventListener("securitypolicyviolation", (event) => {
@@ -65,8 +65,8 @@ class Watched:
         assert response is not None and response.status == status, (url, response and response.status)
         return response
 
-    def look(self, *, width: dict[str, int] = WIDE, scheme: Any = "light") -> None:
-        self.page.set_viewport_size(width)  # type: ignore[arg-type]  # Playwright's own dictionary
+    def look(self, *, width: ViewportSize = WIDE, scheme: Any = "light") -> None:
+        self.page.set_viewport_size(width)
         self.page.emulate_media(color_scheme=scheme)
 
     def audit(self, rules: Sequence[str] = ()) -> list[str]:

@@ -69,7 +69,7 @@ class Login:
         """What AUTH PLAIN is answered with, which must be a refusal. smtplib's login would try LOGIN after it."""
         with self.session() as client, pytest.raises(smtplib.SMTPAuthenticationError) as refused:
             client.ehlo()
-            client.user, client.password = self.username, self.secret  # type: ignore[attr-defined]  # what auth_plain reads
+            client.user, client.password = self.username, self.secret  # what auth_plain reads
             client.auth("PLAIN", client.auth_plain)
         return refused.value
 

@@ -35,7 +35,7 @@ def elsewhere(login: Login) -> None:
     login.running.post("networks", cidr="192.0.2.0/24", smtp_user_id=login.id)
 
 
-REFUSALS = {
+REFUSALS: dict[Callable[[Login], None], str] = {
     wrong: "wrong_password",
     revoked: "revoked",
     expired: "expired",
@@ -53,6 +53,7 @@ def test_a_refusal_tells_its_reason_to_the_owner_only(
     spoil(login)
     refused = login.refusal()
     assert refused.smtp_code == 535
+    assert isinstance(refused.smtp_error, bytes)
     reply = refused.smtp_error.decode()
     matched = REPLY.fullmatch(reply)
     assert matched, reply
