@@ -42,11 +42,11 @@ async def fetch_all(
     Raises psycopg.Error, PoolTimeout.
     """
     for dead in range(pool.max_size + 1):
-        try:
-            async with pool.connection(timeout=timeout) as conn:
+        async with pool.connection(timeout=timeout) as conn:  # PoolTimeout, an OperationalError too, is the last word
+            try:
                 rows: list[tuple[Any, ...]] = await (await conn.execute(statement, parameters)).fetchall()
                 return rows
-        except OperationalError:
-            if dead == pool.max_size:
-                raise
+            except OperationalError:
+                if dead == pool.max_size or not (conn.closed or conn.broken):
+                    raise
     raise AssertionError("unreachable")

@@ -85,6 +85,7 @@ class Server:
             max_size=4,
             open=False,
             kwargs={"autocommit": True},
+            reconnect_timeout=2,  # after it a new request starts a new attempt: no back-off of minutes
         )
         self.directory = Directory(self.pool)
         self.glance = Glance(self.pool)
