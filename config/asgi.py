@@ -1,9 +1,11 @@
-"""The web process's entry: Django over ASGI."""
+"""The web process's entry: Django over ASGI, within bounds."""
 
 import os
 
 from django.core.asgi import get_asgi_application
 
+from config.bounds import BodyBound
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
-application = get_asgi_application()
+application = BodyBound(get_asgi_application())
