@@ -30,6 +30,8 @@ HEADERS, PARTS, DEPTH = 200, 100, 30
 TEXT_CHARACTERS = 512 * 1024
 ATTACHMENT_OCTETS = 64 * 1024 * 1024
 BOUNDARY_LINES = 4_000_000
+DELIMITERS = 4_000  # lines that may begin a part; each part costs the parser a tenth of a millisecond
+FIELDS = 20_000  # header fields of all parts together
 
 _BOUNDARY = re.compile(rb"boundary[ \t]*=", re.IGNORECASE)
 
@@ -78,14 +80,17 @@ class Shown:
 
 
 class _Bounded(EmailPolicy):
-    """Cuts header values before anything looks into them: parsers of structured headers take their time."""
+    """Cuts header values before anything looks into them: parsers of structured headers take their time.
+
+    One for each message: it counts its header fields, and refuses what is made of them alone.
+    """
 
     def header_source_parse(self, sourcelines: list[str]) -> tuple[str, str]:
+        seen = self.__dict__["seen"] = self.__dict__.get("seen", 0) + 1  # a policy takes no attributes otherwise
+        if seen > FIELDS:
+            raise ValueError("too many header fields")
         name, value = super().header_source_parse(sourcelines)
         return name, value[:STRUCTURED_OCTETS]
-
-
-_POLICY = _Bounded()
 
 
 def parse_for_display(message: Message) -> Shown:
@@ -105,7 +110,7 @@ def parse(content: bytes) -> Shown:
     head, _end, body = read.partition(b"\r\n\r\n")
     headers = tuple(_headers(head))
     try:
-        parts = list(_leaves(message_from_bytes(read, policy=_POLICY)))
+        parts = list(_leaves(message_from_bytes(read, policy=_Bounded())))
     except Exception:  # the email package has raised almost everything on some input
         raw = body.decode("utf-8", "replace")
         return Shown(headers, raw[:TEXT_CHARACTERS], (), (), cut or len(raw) > TEXT_CHARACTERS)
@@ -124,7 +129,7 @@ def parse(content: bytes) -> Shown:
 
 def attachment_of(content: bytes, number: int) -> tuple[Attachment, bytes] | None:
     try:
-        parts = dict(_leaves(message_from_bytes(_affordable(content, octets=ATTACHMENT_OCTETS), policy=_POLICY)))
+        parts = dict(_leaves(message_from_bytes(_affordable(content, octets=ATTACHMENT_OCTETS), policy=_Bounded())))
     except Exception:
         return None
     part = parts.get(number)
@@ -134,6 +139,11 @@ def attachment_of(content: bytes, number: int) -> tuple[Attachment, bytes] | Non
 def _affordable(content: bytes, *, octets: int = READ_OCTETS) -> bytes:
     """As much of it as the parser gets through in a second or two: it asks each open boundary at each line."""
     read = content[:octets]
+    end = 0
+    for _delimiter in range(DELIMITERS):
+        if (end := read.find(b"\n--", end + 1)) < 0:
+            break
+    read = read[:end] if end > 0 else read
     while read.count(b"\n") * max(1, len(_BOUNDARY.findall(read))) > BOUNDARY_LINES:
         read = read[: len(read) // 2]
     return read

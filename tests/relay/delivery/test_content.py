@@ -143,3 +143,22 @@ def test_deep_and_long_mail_takes_no_minutes() -> None:
     shown = parse(nested(300, 4_000_000))
     assert shown.is_cut
     assert time.process_time() - began < 10
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"--x\r\n\r\na\r\n" * 300_000,
+        b"--x\r\n" + b"X: y\r\n" * 400_000,
+        b"--x\r\nContent-Type: text/plain\r\n" * 100_000,
+    ],
+    ids=["parts", "fields", "parts with fields"],
+)
+def test_a_mail_of_parts_and_fields_alone_costs_little(body: bytes) -> None:
+    """A customer's mail must not keep the web process for the better part of a minute."""
+    hostile = b"From: a@b.example\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n" + body
+    began = time.process_time()
+    shown = parse(hostile)
+    attachment_of(hostile, 1)
+    assert time.process_time() - began < 5
+    assert shown.headers[0] == ("From", "a@b.example")
