@@ -42,7 +42,7 @@ NAME = "Demo"  # of the app password and the API key
 LOCK = 0x67705F64656D6F  # PostgreSQL's advisory lock of this seed
 
 
-class NoDemo(Exception):  # noqa: N818  # a fact for the person who asked, not a fault
+class NoDemo(Exception):  # a fact for the person who asked, not a fault
     """There is no demo here, and why."""
 
 
