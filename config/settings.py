@@ -187,6 +187,7 @@ GATEPOST_SIGNUP = env_choice(
 DEFAULT_FROM_EMAIL = env("GATEPOST_MAIL_FROM", f"Gatepost <gatepost@{GATEPOST_HOSTNAME}>")
 EMAIL_BACKEND = "relay.system_mail.EmailBackend"
 RECENT_MFA_SECONDS = 15 * 60
+MAIL_FORM_SECONDS = 0.25  # what a form that writes a mail to whom it knows takes for whom it does not know, too
 
 AUTH_USER_MODEL = "accounts.User"
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
@@ -217,6 +218,9 @@ AXES_ENABLE_ADMIN = False
 AXES_DISABLE_ACCESS_LOG = True  # it is never pruned; sign-ins are in the structured log
 AXES_VERBOSE = False
 AXES_IPWARE_PROXY_COUNT = env_int("GATEPOST_PROXY_COUNT", 0)
+
+# Counts of account mails and of forms that strangers send. Django's own 300 entries would be pushed out by a flood.
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "OPTIONS": {"MAX_ENTRIES": 100_000}}}
 
 # --- Django --------------------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from typing import cast
 
 from celery import shared_task
 
+from accounts.retention import delete_ended_sessions, delete_old_failures
 from audit.partitions import make_partitions as make_partitions_ahead
 from audit.retention import delete_expired as delete_expired_events
 from audit.rollup import roll_up_auth_hours
@@ -43,9 +44,11 @@ def make_partitions() -> None:
 
 @_task
 def delete_expired() -> None:
-    """Deletes what has passed its retention: auth log, content of old mail, refusals, what only processes read."""
+    """Deletes what has passed its retention: auth log, content of old mail, refusals, sessions, and the like."""
     delete_expired_events(days_of=retention_days(), default=DEFAULT_RETENTION_DAYS)
     delete_expired_content()
     delete_expired_refusals()
     delete_old_credential_changes()
     forget_dead_workers()
+    delete_ended_sessions()
+    delete_old_failures()

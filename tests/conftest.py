@@ -39,6 +39,7 @@ post_migrate.connect(seed_again, sender=installed.get_app_config("accounts") if 
 @pytest.fixture(autouse=True)
 def _cheap_and_clean(settings: Any) -> None:
     settings.PASSWORD_HASHERS = ["tests.hashers.QuickArgon2"]
+    settings.MAIL_FORM_SECONDS = 0
     settings.WHITENOISE_AUTOREFRESH = True  # else each client lists all static files anew, a quarter of a second
     cache.clear()
 

@@ -15,6 +15,7 @@ from django.views.decorators.http import require_POST
 from accounts import registration
 from accounts.access import UserRequest, send_to, signed_in_required
 from accounts.forms import AskForMailForm
+from accounts.strangers import for_strangers
 from accounts.views import check_mail
 
 
@@ -27,6 +28,7 @@ def confirm_needed(request: UserRequest) -> HttpResponse:
 
 
 @require_POST
+@for_strangers
 def resend_confirmation(request: HttpRequest) -> HttpResponse:
     """To one's own address when signed in, else to the one typed; the page after it is always the same."""
     if request.user.is_authenticated:

@@ -16,6 +16,7 @@ from accounts import duties, passwords
 from accounts.access import UserRequest, actor_of, next_url, signed_in_required
 from accounts.forms import AskForMailForm, ChangePasswordForm, SetPasswordForm
 from accounts.password_policy import policy_of
+from accounts.strangers import for_strangers
 from accounts.views import check_mail
 
 
@@ -40,6 +41,7 @@ def password_change(request: UserRequest) -> HttpResponse:
 
 
 @never_cache
+@for_strangers
 def password_reset(request: HttpRequest) -> HttpResponse:
     form = AskForMailForm(request.POST if request.method == "POST" else None)
     if form.is_valid():

@@ -8,11 +8,13 @@ from django.views.decorators.debug import sensitive_post_parameters
 
 from accounts import registration
 from accounts.forms import AskForMailForm, SignUpForm
+from accounts.strangers import for_strangers
 from accounts.views import check_mail
 
 
 @never_cache
 @sensitive_post_parameters("password")
+@for_strangers
 def sign_up(request: HttpRequest) -> HttpResponse:
     if request.user.is_authenticated:
         return redirect(settings.LOGIN_REDIRECT_URL)
