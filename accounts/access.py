@@ -5,6 +5,7 @@ Shapes  member_required(permission): signed in, nothing due (accounts.duties), a
         recent_mfa_required: identified again within settings.RECENT_MFA_SECONDS.
         UserRequest, MemberRequest: what a view behind them may rely on.
 Errors  Not signed in: redirect to sign-in with `next`. Not allowed: 403. Another's ids: 404, by the view.
+        While an organization is suspended its pages can be read, and changes are 403: as by the API.
 Source  docs/flow.md.
 """
 
@@ -23,7 +24,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 
 from accounts import duties
 from accounts.models import Membership, Organization, User
-from accounts.roles import can
+from accounts.roles import TEAM_SEE, can
 from audit.changes import Actor
 
 RECENT_SESSION_KEY = "recent_mfa_at"  # Unix seconds
@@ -65,6 +66,8 @@ def member_required(permission: str) -> Callable[[View], View]:
                 return _without_organization(request)
             if not can(request.membership, permission):
                 raise PermissionDenied
+            if _changes_while_suspended(request, permission):
+                return render(request, "accounts/suspended.html", status=403)
             return view(request, *args, **kwargs)
 
         return guarded
@@ -143,6 +146,13 @@ def _stopped(request: UserRequest) -> HttpResponse | None:
     if duty is not None and not duties.allows(duty, request):
         return send_to(request, duty.view_name)
     return None
+
+
+def _changes_while_suspended(request: UserRequest, permission: str) -> bool:
+    """Leaving the team (TEAM_SEE) is a person's own affair."""
+    assert request.organization is not None
+    suspended = request.organization.state == Organization.State.SUSPENDED
+    return suspended and request.method not in {"GET", "HEAD", "OPTIONS"} and permission != TEAM_SEE
 
 
 def _without_organization(request: UserRequest) -> HttpResponse:

@@ -9,7 +9,9 @@ from django.test import Client, RequestFactory
 from django.urls import reverse
 
 from accounts.access import operator_required
-from accounts.models import User
+from accounts.models import Organization, User
+from accounts.organizations import suspend
+from audit.changes import SYSTEM
 from tests.conftest import make_user
 
 MEMBERS_PAGES = ("accounts:team", "accounts:api_keys", "accounts:organization_settings")
@@ -104,3 +106,23 @@ def test_next_is_a_path_of_this_site(alice: User, client_for: Any, target: str) 
     """Anything else leads to the start page: a bare word would be taken for a view's name, and fail."""
     response = client_for(alice).get(reverse("accounts:sign_in"), {"next": target})
     assert response.headers["Location"] == reverse("relay:overview")
+
+
+def test_a_suspended_organization_reads_and_changes_nothing(
+    alice: User, alice_org: Organization, client_for: Any
+) -> None:
+    """Suspended for abuse, nobody of it makes SMTP users or keys, invites people or buys a larger plan."""
+    suspend(alice_org, reason="Sent to bought lists", actor=SYSTEM)
+    client = client_for(alice)
+    assert client.get(reverse("accounts:team")).status_code == 200
+    for name, data in (
+        ("accounts:invite_member", {"email": "new@x.example", "role": "viewer"}),
+        ("accounts:api_keys", {"name": "k", "scopes": ["messages:read"]}),
+        ("relay:smtp_user_create", {"name": "web", "excess": "hold"}),
+        ("relay:domains", {"name": "alice.example"}),
+    ):
+        refused = client.post(reverse(name), data)
+        assert (refused.status_code, b"Sent to bought lists" in refused.content) == (403, True), name
+    assert client.post(reverse("relay:plan_change", args=["premium"])).status_code == 403
+    assert alice_org.subscription.plan.code == "trial"
+    assert not alice_org.smtp_users.exists()
