@@ -3,7 +3,7 @@
 Shapes  The token (256 bits) is in the mail alone; the row holds its SHA-256. Inviting an address again replaces the
         open one. Who accepts proves the address by the token: a new account is confirmed from the start, an existing
         one must be signed in.
-Units   7 days. At most 50 open ones an organization.
+Units   7 days. At most 50 open ones an organization, and 100 mails a day, withdrawn ones included.
 Errors  InvitationRefused (ValidationError) when made; InvitationClosed when it was used, has expired, or is gone.
 """
 
@@ -24,9 +24,11 @@ from accounts.members import add_member
 from accounts.models import Invitation, Membership, Organization, Role, User
 from accounts.organizations import create_organization
 from audit.changes import Actor, record_change
+from audit.models import ChangeEvent
 
 LIVES: Final = timedelta(days=7)
 OPEN_AT_MOST: Final = 50
+SENT_A_DAY: Final = 100
 
 
 class InvitationRefused(ValidationError):
@@ -139,6 +141,13 @@ def _refuse_or_replace(email: str, organization: Organization | None, now: datet
     waiting.filter(email=email).delete()
     if organization is not None and waiting.filter(expires_at__gt=now).count() >= OPEN_AT_MOST:
         raise InvitationRefused(_("Too many open invitations. Withdraw some first."), code="too_many")
+    if organization is not None and _sent_within_a_day(organization, now) >= SENT_A_DAY:
+        raise InvitationRefused(_("Too many invitations today. Send the others tomorrow."), code="too_many")
+
+
+def _sent_within_a_day(organization: Organization, now: datetime) -> int:
+    recent = ChangeEvent.objects.filter(organization_id=organization.pk, at__gt=now - timedelta(days=1))
+    return int(recent.filter(action="invitation.sent").count())
 
 
 def _send(invitation: Invitation, token: str) -> str | None:

@@ -139,6 +139,20 @@ def test_fifty_may_be_open(alice: User, alice_org: Organization, settings: Any) 
     assert len(mail.outbox) == invitations.OPEN_AT_MOST
 
 
+def test_withdrawing_makes_no_room_for_more_mails(
+    alice: User, alice_org: Organization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Inviting and withdrawing in turn, an organization cannot write to strangers without end; the next day it can."""
+    monkeypatch.setattr(invitations, "SENT_A_DAY", 3)
+    for number in range(3):
+        made = invitations.invite(email=f"p{number}@x.example", organization=alice_org, actor=SYSTEM)
+        invitations.withdraw(made.invitation, actor=SYSTEM)
+    with pytest.raises(ValidationError, match="Too many invitations today"):
+        invitations.invite(email="one-more@x.example", organization=alice_org, actor=SYSTEM)
+    tomorrow = timezone.now() + timedelta(days=1, minutes=1)
+    assert invitations.invite(email="one-more@x.example", organization=alice_org, actor=SYSTEM, now=tomorrow)
+
+
 def test_an_operator_invites_a_new_customer(carol: User, settings: Any) -> None:
     """Where sign-up is by invitation, the link founds an organization: pending, on Trial, the invited its owner."""
     settings.GATEPOST_SIGNUP = "invitation"
