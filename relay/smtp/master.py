@@ -29,6 +29,7 @@ log = get_logger(__name__)
 
 RESTART_SECONDS = 1.0
 STOP_SECONDS = 32.0
+LEFT_BEHIND_SECONDS = 2.0
 LEAVE_SECONDS = 29.0  # after SIGTERM, whatever hangs: no client has an answer open by then
 BALANCED = sys.platform == "linux"
 
@@ -46,19 +47,39 @@ def process_count(text: str) -> int:
 
 def open_doors() -> list[Door]:
     """The two ports of the settings, bound. Raises PortBusy."""
-    wanted = (
+    return [Door(_bind(name, port, shared=BALANCED), implicit) for name, port, implicit in _wanted()]
+
+
+def _wanted() -> tuple[tuple[str, int, bool], ...]:
+    return (
         ("GATEPOST_SMTP_PORT", settings.GATEPOST_SMTP_PORT, False),
         ("GATEPOST_SMTPS_PORT", settings.GATEPOST_SMTPS_PORT, True),
     )
-    return [Door(_bind(name, port), implicit) for name, port, implicit in wanted]
 
 
-def _bind(name: str, port: int) -> socket.socket:
+def demand_free_ports() -> None:
+    """Raises PortBusy. SO_REUSEPORT would let a second smtpd of the same account in, to take every other connection.
+
+    What a killed master left behind has noticed within a second, and lets go.
+    """
+    until = time.monotonic() + LEFT_BEHIND_SECONDS
+    for name, port, _implicit in _wanted():
+        while True:
+            try:
+                _bind(name, port, shared=False).close()
+                break
+            except PortBusy:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.1)
+
+
+def _bind(name: str, port: int, *, shared: bool) -> socket.socket:
     host = settings.GATEPOST_BIND
     family, kind, protocol, _canonical, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     listener = socket.socket(family, kind, protocol)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if BALANCED:
+    if shared:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         listener.bind(address)
@@ -71,6 +92,7 @@ def _bind(name: str, port: int) -> socket.socket:
 
 def serve(processes: int) -> None:
     ensure_certificate(settings.GATEPOST_STATE_DIR, settings.GATEPOST_HOSTNAME)
+    demand_free_ports()
     doors = open_doors()
     if processes == 1:
         run(_serve_one(doors))

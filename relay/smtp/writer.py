@@ -77,19 +77,21 @@ class Lane:
             late.cancel()
 
     async def run(self) -> None:
-        while self._waiting or not self._closing:
-            if not self._waiting:
-                self._arrived.clear()
-                await self._arrived.wait()
-                continue
-            batch = self._take()
-            if not batch:
-                continue
-            outcomes = await self._answers([waiting.submission for waiting in batch])
-            for waiting, outcome in zip(batch, outcomes, strict=True):
-                if not waiting.answer.done():
-                    waiting.answer.set_result(outcome)
-        await self._disconnect()
+        try:
+            while self._waiting or not self._closing:
+                if not self._waiting:
+                    self._arrived.clear()
+                    await self._arrived.wait()
+                    continue
+                batch = self._take()
+                if not batch:
+                    continue
+                outcomes = await self._answers([waiting.submission for waiting in batch])
+                for waiting, outcome in zip(batch, outcomes, strict=True):
+                    if not waiting.answer.done():
+                        waiting.answer.set_result(outcome)
+        finally:
+            await self._disconnect()
 
     def close(self) -> None:
         """Lets run() end once everything that waits is answered."""

@@ -180,7 +180,7 @@ def test_a_real_small_disk(
 
     async def play() -> Load:
         async with Load(processes.tls_port, [sender], connections=CONNECTIONS) as load:
-            for _turn in range(counted(2, 20)):
+            for _turn in range(counted(1, 20)):
                 await turn(load, free=RESERVE_OCTETS - 8 * 1024 * 1024)
             assert {line.partition(" [ref")[0] for line in load.refused} == {LOW}
             assert full.postgres.running()
