@@ -7,16 +7,13 @@ Shapes  alice owns "Alice Works" (slug alice-works); vera may only look there. b
 Units   Every password is PASSWORD.
 """
 
-import importlib
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.apps import apps as installed
 from django.contrib.auth.hashers import make_password
 from django.core.cache import cache
-from django.db.models.signals import post_migrate
 from django.test import Client
 from django.utils import timezone
 from django_otp import DEVICE_ID_SESSION_KEY
@@ -24,16 +21,11 @@ from django_otp.oath import TOTP
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from accounts.models import Membership, Organization, Plan, Role, Subscription, User
+from tests import empty_tables
+
+empty_tables.install()
 
 PASSWORD = "gravel-Lantern-47-otter"
-
-
-def seed_again(**_signal: Any) -> None:
-    """A transactional test empties every table after itself: what migrations had put there must come back."""
-    importlib.import_module("accounts.migrations.0002_accounts_plans").seed(installed, None)
-
-
-post_migrate.connect(seed_again, sender=installed.get_app_config("accounts") if installed.ready else None)
 
 
 @pytest.fixture(autouse=True)
