@@ -75,6 +75,7 @@ class Unavailable:
     """Not accepted, and not the client's fault."""
 
     why: str
+    disk_is_full: bool = False  # PostgreSQL said so (53100)
 
 
 Outcome = Accepted | OverLimit | Ended | Unavailable

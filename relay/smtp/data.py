@@ -34,12 +34,14 @@ class DataVerbs(SessionState):
             self.refuse(replies.RCPT_FIRST)
         else:
             self.send(replies.START_DATA.line())
-            raw = await self.read_data(self.server.message_octets_max)
-            if isinstance(raw, Reply):
-                self.refuse(raw)
-            else:
-                await self._take(transaction, raw, stuffed=True)
-            self.reset()
+            try:
+                raw = await self.read_data(self.server.message_octets_max)
+                if isinstance(raw, Reply):
+                    self.refuse(raw)
+                else:
+                    await self._take(transaction, raw, stuffed=True)
+            finally:
+                self.reset()
 
     async def smtp_BDAT(self, argument: str) -> None:
         """The octets of a chunk are read whatever the answer will be: they must never be taken for commands."""
@@ -69,8 +71,10 @@ class DataVerbs(SessionState):
         transaction.chunks += chunk
         transaction.octets += len(chunk)
         if last:
-            await self._take(transaction, bytes(transaction.chunks), stuffed=False)
-            self.reset()
+            try:
+                await self._take(transaction, bytes(transaction.chunks), stuffed=False)
+            finally:
+                self.reset()
         else:
             self.send(replies.CHUNK_OK.filled(octets=len(chunk)).line())
 
@@ -150,5 +154,8 @@ class DataVerbs(SessionState):
             self.refuse(over_limit(outcome, len(submission.recipients)))
         elif isinstance(outcome, Ended):
             self.ended = True  # the loop says 421 and closes
+        elif outcome.disk_is_full:
+            self.server.note_full_disk()
+            self.refuse(replies.NO_DISK, about=outcome.why)
         else:
             self.refuse(replies.UNAVAILABLE, about=outcome.why)

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 SWEEP_SECONDS = 1.0
+FULL_DISK_SECONDS = 10.0
 STOP_SECONDS = 22.0  # for transactions in flight, of the 30 s that a stop may take
 WRITER_SECONDS = 2.0  # beyond them, for a commit whose client has heard 421 by now
 
@@ -75,6 +76,7 @@ class Server:
         self.caps = Caps(-(-settings.GATEPOST_CONNECTIONS // share), -(-settings.GATEPOST_CONNECTIONS_PER_IP // share))
         self.beginning = Caps(self.caps.most, self.caps.most_per_ip)
         self.disk_is_low = False
+        self._full_until = 0.0  # PostgreSQL, elsewhere, said that its disk is full
         self._doors = doors
         self._connections: set[SmtpSession] = set()
         self._by_organization: defaultdict[int, set[SessionState]] = defaultdict(set)
@@ -124,10 +126,10 @@ class Server:
 
     def reload(self) -> None:
         """SIGHUP: the certificate is read again; handshakes from now on show the new one."""
-        files = ensure_certificate(settings.GATEPOST_STATE_DIR, self.hostname)
         try:
+            files = ensure_certificate(settings.GATEPOST_STATE_DIR, self.hostname)
             self.tls_context.load_cert_chain(files.certificate, files.key)
-        except (OSError, ssl.SSLError) as error:
+        except (OSError, ValueError, ssl.SSLError) as error:
             log.error("smtpd.certificate_kept", error=str(error))
         else:
             log.info("smtpd.certificate_reloaded", certificate=str(files.certificate))
@@ -170,11 +172,16 @@ class Server:
         """Looks at the disk, and closes what waits too long: one timer for all sessions, instead of one each."""
         while True:
             disk = look()
-            self.disk_is_low = disk is not None and disk.is_low
+            self.disk_is_low = (disk is not None and disk.is_low) or self.loop.time() < self._full_until
             await asyncio.sleep(SWEEP_SECONDS)
             now = self.loop.time()
             for session in [each for each in self._connections if each.deadline < now]:
                 session.close_with(replies.IDLE, new_reference())
+
+    def note_full_disk(self) -> None:
+        """A database on another machine has no disk left (53100): MAIL is refused for a while, then tried again."""
+        self._full_until = self.loop.time() + FULL_DISK_SECONDS
+        self.disk_is_low = True
 
     # --- What sessions ask ---------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection
-from psycopg.errors import DeadlockDetected, SerializationFailure
+from psycopg.errors import DeadlockDetected, DiskFull, SerializationFailure
 
 from relay.accept import Acceptor
 from relay.database import connect
@@ -149,6 +149,8 @@ class Lane:
         """The transaction failed and the connection lives: only the message that is to blame gets 451."""
         cause = getattr(error, "sqlstate", None) or type(error).__name__
         log.warning("writer.refused", lane=self.name, messages=len(batch), cause=cause, error=str(error))
+        if isinstance(error, DiskFull):
+            return [Unavailable("PostgreSQL has no disk left", disk_is_full=True)] * len(batch)
         if len(batch) == 1:
             return [Unavailable(f"PostgreSQL refused the message: {cause}")]
         return [(await self._commit([submission]))[0] for submission in batch]

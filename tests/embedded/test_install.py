@@ -151,7 +151,7 @@ def test_locks_name_no_registry() -> None:
 
 def test_make_prints_nothing_of_its_own_for_credentials() -> None:
     """`make demo-credentials` is read by programs: its recipes are silent and end in the command itself."""
-    environ = {**os.environ, "MAKEFLAGS": ""}
+    environ = {name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}}
     done = subprocess.run(
         ["make", "-n", "demo-credentials"], check=True, cwd=BASE_DIR, env=environ, capture_output=True, text=True
     )

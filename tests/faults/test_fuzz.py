@@ -26,6 +26,7 @@ AT_ONCE = 32
 QUIET_SECONDS = 0.5  # a server that says nothing for so long awaits more
 ROUND = 1000  # sessions, after which the log is read and emptied
 GROWTH = 1.05
+GROWTH_WHILE_WARMING = 1.5  # small counts end before the allocator has found its level
 WARM_UP = 20_000  # at most; by then the allocator has found its level (a hundred MiB, of which a third lies free)
 
 
@@ -151,7 +152,7 @@ def test_fuzzed_sessions(
     assert processes.process.poll() is None
     grown = quiet(pid, files=files) / warm
     print(f"{sessions} sessions, {talker.replies} replies; memory {warm >> 20} MiB, then {grown:.3f} of it")
-    assert grown < GROWTH
+    assert grown < (GROWTH if sessions >= WARM_UP else GROWTH_WHILE_WARMING)
     assert talker.replies > sessions
     client = Client(processes.tls_port, tls=True)
     client.say("EHLO good.example")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from psycopg.errors import DiskFull
 
 from relay import certificate, disk
 from relay.models import Message
@@ -125,3 +126,16 @@ def test_each_process_tells_its_figures(metrics_port: int, door: RunningDoor, se
     assert 'gatepost_smtp_auth_total{mechanism="PLAIN",reason="ok",result="accepted"} 1.0' in text
     assert "gatepost_smtp_batch_messages_count 1.0" in text
     assert "gatepost_smtp_connections 1.0" in text
+
+
+def test_a_remote_disk_that_is_full(door: RunningDoor, sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
+    """X2: what PostgreSQL answers with 53100 is 452 4.3.1, and so is the next MAIL, before any content travels."""
+
+    async def full(*_arguments: object) -> None:
+        raise DiskFull("could not extend file")
+
+    monkeypatch.setattr(door.server.writer.small._acceptor, "accept", full)
+    client = door.signed_in(sender)
+    low = "452 4.3.1 The disk is nearly full here, try again later"
+    assert client.message(sender.address, "a@dest.example", content=content()) == low
+    assert client.say(f"MAIL FROM:<{sender.address}>") == low
