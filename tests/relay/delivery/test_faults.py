@@ -207,6 +207,8 @@ async def test_a_celery_worker_ends_its_loop(alice_org: Organization, tmp_path: 
     with celery_worker(tmp_path, pool=pool) as celery:
         await all_settled()
         await eventually(Worker.objects.aexists)
+        # Before Celery itself is ready, SIGTERM ends it where it stands.
+        await eventually(lambda: _says(tmp_path / "celery.log", "ready."))
         celery.send_signal(signal.SIGTERM)
         await asyncio.to_thread(celery.wait, 30)
     assert not await Worker.objects.aexists()
@@ -216,6 +218,10 @@ def celery_worker(folder: Path, *, pool: str, **environment: str) -> Any:
     arguments = ("-m", "celery", "-A", "config", "worker", "-c", "1", "-P", pool, "-l", "info")
     log, ready = folder / "celery.log", str(folder / "ready")
     return process(*arguments, log=log, GATEPOST_READY_FILE=ready, **environment)
+
+
+async def _says(path: Path, word: str) -> bool:
+    return word in await asyncio.to_thread(path.read_text)
 
 
 async def _exists(path: Path) -> bool:
