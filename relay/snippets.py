@@ -1,7 +1,7 @@
 """Setup snippets: how common clients send through Gatepost, filled in; the secret is read from the environment.
 
 Shapes  Snippet: language-neutral text to copy. VARIABLE is where every snippet reads the app password from.
-Source  product.md's practice 12: no credential in code.
+Source  docs/security.md, When one has leaked: no credential stands in code.
 """
 
 from dataclasses import dataclass

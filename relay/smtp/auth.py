@@ -1,6 +1,6 @@
 """AUTH: PLAIN and LOGIN under TLS, one public answer to every failure, the true reason in the audit row.
 
-Source  RFC 4954, RFC 4616; smtp.md rows A1 to A26.
+Source  RFC 4954, RFC 4616; docs/smtp.md, AUTH.
 Units   seconds on the event loop's clock.
 
 A failure is answered at a fixed time after the response was read, whatever the work took: neither a cache nor a missing
@@ -49,7 +49,7 @@ class AuthVerb(SessionState):
     def _auth_is_possible(self, mechanism: str) -> bool:
         if not self.session.host_name:
             self.refuse(replies.SEND_EHLO)
-        elif self.tls is None:  # A3: perhaps a password has just gone over the wire in clear
+        elif self.tls is None:  # perhaps a password has just gone over the wire in clear
             reference = self.refuse(replies.AUTH_NEEDS_TLS)
             self._record(Authentication(Reason.CLEAR_TEXT), mechanism, "", Result.REFUSED, reference)
         elif self.identity is not None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from relay.logs import get_logger
 from relay.networks import Range, parse_address
+from relay.smtp.protocol import HANDSHAKE_SECONDS
 from relay.smtp.proxy import NoHeader, read_header
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ log = get_logger(__name__)
 
 ACCEPTS_AT_ONCE = 64
 PAUSE_SECONDS = 0.5  # when the process has no file descriptor left
-HANDSHAKE_SECONDS = 30.0
 
 
 class Caps:

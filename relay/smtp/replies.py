@@ -44,75 +44,73 @@ VRFY = Reply(252, "2.1.5", "Cannot verify; send the message and it will be tried
 EXPN = Reply(502, "5.5.1", "EXPN is not offered")
 HELP = Reply(214, "2.0.0", "https://www.rfc-editor.org/rfc/rfc5321")
 UNKNOWN_COMMAND = Reply(500, "5.5.2", "Command not recognized")
-BAD_LINE = Reply(500, "5.5.2", "Commands end with CRLF")  # C21
-TOO_LONG = Reply(500, "5.5.2", "Command line too long")  # C2
-SYNTAX = Reply(501, "5.5.4", "Syntax: {syntax}")  # C7, C18
-BAD_HELO = Reply(501, "5.5.2", "The name after {verb} is not a host name or address literal")  # C19
+BAD_LINE = Reply(500, "5.5.2", "Commands end with CRLF")
+TOO_LONG = Reply(500, "5.5.2", "Command line too long")
+SYNTAX = Reply(501, "5.5.4", "Syntax: {syntax}")
+BAD_HELO = Reply(501, "5.5.2", "The name after {verb} is not a host name or address literal")
 SEND_EHLO = Reply(503, "5.5.1", "Send EHLO first")
 TOO_MANY_ERRORS = Reply(421, "4.7.0", "Too many errors, closing the connection")
-IDLE = Reply(421, "4.4.2", "Timeout, closing the connection")  # C12
-TOO_MANY_CONNECTIONS = Reply(421, "4.7.0", "Too many connections, try again later")  # L1
+IDLE = Reply(421, "4.4.2", "Timeout, closing the connection")
+TOO_MANY_CONNECTIONS = Reply(421, "4.7.0", "Too many connections, try again later")
 SHUTTING_DOWN = Reply(421, "4.3.2", "Shutting down, try again shortly")
 UNEXPECTED = Reply(451, "4.3.0", "Something went wrong here, try again later")
-UNAVAILABLE = Reply(451, "4.3.0", "The message could not be stored, try again later")  # L7
+UNAVAILABLE = Reply(451, "4.3.0", "The message could not be stored, try again later")
 
 # TLS (RFC 3207)
 STARTTLS_READY = Reply(220, "2.0.0", "Ready to start TLS")
-STARTTLS_FIRST = Reply(530, "5.7.0", "Must issue a STARTTLS command first")  # A2
-TLS_ALREADY = Reply(503, "5.5.1", "TLS is already active")  # T5
-TLS_UNAVAILABLE = Reply(454, "4.7.0", "TLS is not available, try again later")  # T7
+STARTTLS_FIRST = Reply(530, "5.7.0", "Must issue a STARTTLS command first")
+TLS_ALREADY = Reply(503, "5.5.1", "TLS is already active")
+TLS_UNAVAILABLE = Reply(454, "4.7.0", "TLS is not available, try again later")
 
 # AUTH (RFC 4954)
 AUTHENTICATED = Reply(235, "2.7.0", "Authentication succeeded")
-AUTH_REQUIRED = Reply(530, "5.7.0", "Authentication required")  # A1
-AUTH_NEEDS_TLS = Reply(538, "5.7.11", "Encryption required for authentication")  # A3
-AUTH_FAILED = Reply(535, "5.7.8", "Authentication credentials invalid")  # A5: one text for every cause
-AUTH_UNAVAILABLE = Reply(454, "4.7.0", "Temporary authentication failure, try again later")  # A6
-AUTH_MECHANISM = Reply(504, "5.5.4", "Unrecognized authentication mechanism")  # A7
-AUTH_CANCELLED = Reply(501, "5.7.0", "Authentication cancelled")  # A10
-AUTH_NOT_BASE64 = Reply(501, "5.5.2", "The response could not be decoded")  # A11, A12, A25
-AUTH_TOO_LONG = Reply(500, "5.5.6", "Authentication exchange line is too long")  # A15
-AUTH_AGAIN = Reply(503, "5.5.1", "Already authenticated")  # A17
-AUTH_IN_MAIL = Reply(503, "5.5.1", "AUTH is not permitted during a mail transaction")  # A18
-AUTH_TOO_MANY = Reply(421, "4.7.0", "Too many failed authentications, closing the connection")  # A19
+AUTH_REQUIRED = Reply(530, "5.7.0", "Authentication required")
+AUTH_NEEDS_TLS = Reply(538, "5.7.11", "Encryption required for authentication")
+AUTH_FAILED = Reply(535, "5.7.8", "Authentication credentials invalid")  # one text for every cause
+AUTH_UNAVAILABLE = Reply(454, "4.7.0", "Temporary authentication failure, try again later")
+AUTH_MECHANISM = Reply(504, "5.5.4", "Unrecognized authentication mechanism")
+AUTH_CANCELLED = Reply(501, "5.7.0", "Authentication cancelled")
+AUTH_NOT_BASE64 = Reply(501, "5.5.2", "The response could not be decoded")
+AUTH_TOO_LONG = Reply(500, "5.5.6", "Authentication exchange line is too long")
+AUTH_AGAIN = Reply(503, "5.5.1", "Already authenticated")
+AUTH_IN_MAIL = Reply(503, "5.5.1", "AUTH is not permitted during a mail transaction")
+AUTH_TOO_MANY = Reply(421, "4.7.0", "Too many failed authentications, closing the connection")
 
 # MAIL and RCPT (RFC 5321 4.1.1.2, 4.1.1.3; RFC 6409)
 SENDER_OK = Reply(250, "2.1.0", "Sender OK")
 RECIPIENT_OK = Reply(250, "2.1.5", "Recipient OK")
-BAD_SENDER = Reply(501, "5.1.7", "{why}")  # C1
-BAD_RECIPIENT = Reply(501, "5.1.3", "{why}")  # C1
-BAD_PARAMETER = Reply(501, "5.5.4", "{why}")  # X3, X5
+BAD_SENDER = Reply(501, "5.1.7", "{why}")
+BAD_RECIPIENT = Reply(501, "5.1.3", "{why}")
+BAD_PARAMETER = Reply(501, "5.5.4", "{why}")
 UNKNOWN_PARAMETER = Reply(555, "5.5.4", "Parameter not recognized: {name}")
-NEEDS_SMTPUTF8 = Reply(553, "5.6.7", "The address is not ASCII: send it with SMTPUTF8")  # X4
-NULL_SENDER = Reply(550, "5.7.1", "This SMTP user may not send with an empty return path")  # C9
-NOT_YOUR_SENDER = Reply(550, "5.7.1", "{why}")  # C14
+NEEDS_SMTPUTF8 = Reply(553, "5.6.7", "The address is not ASCII: send it with SMTPUTF8")
+NULL_SENDER = Reply(550, "5.7.1", "This SMTP user may not send with an empty return path")
+NOT_YOUR_SENDER = Reply(550, "5.7.1", "{why}")
 NESTED_MAIL = Reply(503, "5.5.1", "A mail transaction is open already")
 MAIL_FIRST = Reply(503, "5.5.1", "Send MAIL first")
 RCPT_FIRST = Reply(503, "5.5.1", "No valid recipients")
-TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "Too many recipients; {most} a message at most")  # C4
-NO_ROOM_RECIPIENT = Reply(452, "4.5.3", "Room for {room} more emails this hour; send the other recipients later")  # C15
-OVER_LIMIT = Reply(
-    451, "4.7.1", "The limit of {limit} emails an hour {whose} is reached; room in {seconds} seconds"
-)  # C15
+TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "Too many recipients; {most} a message at most")
+NO_ROOM_RECIPIENT = Reply(452, "4.5.3", "Room for {room} more emails this hour; send the other recipients later")
+OVER_LIMIT = Reply(451, "4.7.1", "The limit of {limit} emails an hour {whose} is reached; room in {seconds} seconds")
 NEVER_FITS = Reply(
     452, "4.5.3", "{count} recipients never fit the limit of {limit} emails an hour {whose}; send fewer at once"
 )
-ENDED = Reply(421, "4.7.0", "The credential was withdrawn, closing the connection")  # L6
-NO_MEMORY = Reply(452, "4.3.1", "Too much mail is in flight here, try again in a moment")  # L3
-NO_DISK = Reply(452, "4.3.1", "The disk is nearly full here, try again later")  # X2
-TOO_BIG = Reply(552, "5.3.4", "The message exceeds {most} octets")  # X2
+ENDED = Reply(421, "4.7.0", "The credential was withdrawn, closing the connection")
+NO_MEMORY = Reply(452, "4.3.1", "Too much mail is in flight here, try again in a moment")
+NO_DISK = Reply(452, "4.3.1", "The disk is nearly full here, try again later")
+TOO_BIG = Reply(552, "5.3.4", "The message exceeds {most} octets")
 
 # DATA and BDAT (RFC 5321 4.1.1.4, RFC 3030)
 START_DATA = Reply(354, "", "End data with <CR><LF>.<CR><LF>")
 ACCEPTED = Reply(250, "2.0.0", "OK: queued as {reference}")
 HELD = Reply(250, "2.0.0", "OK: held as {reference} until the hourly limit has room")
 CHUNK_OK = Reply(250, "2.0.0", "{octets} octets received")
-BARE_LINE_END = Reply(554, "5.5.2", "The message has a bare CR, a bare LF or a NUL; lines end with CRLF")  # C5
-LONG_LINE = Reply(554, "5.6.0", "A line of the message has more than {most} octets")  # C3
-MAIL_LOOP = Reply(554, "5.4.6", "Too many Received headers: the message goes in a circle")  # C11
-ONE_FROM = Reply(550, "5.7.1", "The message needs exactly one From header with exactly one address")  # C14
+BARE_LINE_END = Reply(554, "5.5.2", "The message has a bare CR, a bare LF or a NUL; lines end with CRLF")
+LONG_LINE = Reply(554, "5.6.0", "A line of the message has more than {most} octets")
+MAIL_LOOP = Reply(554, "5.4.6", "Too many Received headers: the message goes in a circle")
+ONE_FROM = Reply(550, "5.7.1", "The message needs exactly one From header with exactly one address")
 BAD_HEADER = Reply(554, "5.6.0", "{why}")
-DATA_AFTER_BDAT = Reply(503, "5.5.1", "BDAT has begun; DATA is not permitted")  # X1
+DATA_AFTER_BDAT = Reply(503, "5.5.1", "BDAT has begun; DATA is not permitted")
 BDAT_FAILED = Reply(503, "5.5.1", "The chunk is dropped: no mail transaction is open")
 
 

@@ -1,4 +1,4 @@
-"""What leaves: CRLF line ends and nothing else, whatever came in (smtp.md C5)."""
+"""What leaves: CRLF line ends and nothing else, whatever came in (docs/smtp.md, Sizes and lines)."""
 
 import asyncio
 import re

@@ -108,7 +108,7 @@ def test_chunks_beyond_the_memory_are_drained(door: RunningDoor, sender: Sender)
 
 
 def test_much_data_buys_no_hours(door: RunningDoor, sender: Sender, eventually: Callable[..., None]) -> None:
-    """C12: after a megabyte at once, a stalled client has five minutes, not the seventeen that it earned."""
+    """After a megabyte at once, a stalled client has five minutes, not the seventeen that it earned."""
     client = door.signed_in(sender)
     client.say(f"MAIL FROM:<{sender.address}>")
     client.say("RCPT TO:<a@dest.example>")

@@ -36,7 +36,7 @@ def b64(text: str | bytes) -> str:
 
 @pytest.mark.parametrize("tls", [True, False], ids=["implicit", "starttls"])
 def test_right_credentials(door: RunningDoor, sender: Sender, tls: bool) -> None:
-    """A4: 235 on both ports, and an audit row that says so, with TLS and the client's name."""
+    """235 on both ports, and an audit row that says so, with TLS and the client's name."""
     client = door.client(tls=tls)
     if not tls:
         client.say("STARTTLS")
@@ -62,7 +62,7 @@ def test_the_username_is_case_blind_and_may_name_the_host(door: RunningDoor, sen
 
 
 def test_before_tls_and_before_auth(door: RunningDoor, sender: Sender) -> None:
-    """A1, A2: in clear only STARTTLS leads on; under TLS the rest waits for AUTH."""
+    """In clear only STARTTLS leads on; under TLS the rest waits for AUTH."""
     clear = door.client(tls=False)
     for command in ("MAIL FROM:<a@b.example>", "RCPT TO:<a@b.example>", "DATA", "VRFY x", "HELP", "BDAT 1"):
         assert clear.say(command) == "530 5.7.0 Must issue a STARTTLS command first"
@@ -72,7 +72,7 @@ def test_before_tls_and_before_auth(door: RunningDoor, sender: Sender) -> None:
 
 
 def test_auth_in_clear(door: RunningDoor, sender: Sender) -> None:
-    """A3: 538, and an audit row: somebody may have sent a password in clear."""
+    """538, and an audit row: somebody may have sent a password in clear."""
     client = door.client(tls=False)
     assert client.say(f"AUTH PLAIN {sender.plain()}") == "538 5.7.11 Encryption required for authentication"
     assert event_of(client).reason == Reason.CLEAR_TEXT
@@ -117,7 +117,7 @@ def suspend(sender: Sender) -> None:
 def test_one_answer_and_its_true_reason(
     door: RunningDoor, sender: Sender, change: Callable[[Sender], None], reason: Reason
 ) -> None:
-    """A5: whatever is wrong, the same 535 with a reference; the audit row of that reference tells the truth."""
+    """Whatever is wrong, the same 535 with a reference; the audit row of that reference tells the truth."""
     change(sender)
     client = door.client()
     assert client.say(f"AUTH PLAIN {sender.plain()}") == INVALID
@@ -129,7 +129,7 @@ def test_one_answer_and_its_true_reason(
 
 
 def test_wrong_and_unknown(door: RunningDoor, sender: Sender, alice: User) -> None:
-    """A5: a wrong password, an unknown name and a person's address read alike; the rows differ."""
+    """A wrong password, an unknown name and a person's address read alike; the rows differ."""
     client = door.client()
     assert client.say(f"AUTH PLAIN {plain(sender.username, 'gp_wrong')}") == INVALID
     assert event_of(client).reason == Reason.WRONG_PASSWORD
@@ -143,7 +143,7 @@ def test_wrong_and_unknown(door: RunningDoor, sender: Sender, alice: User) -> No
 
 
 def test_a_failure_takes_a_fixed_time(door: RunningDoor, sender: Sender) -> None:
-    """A5: never sooner than the delay after the response was read."""
+    """Never sooner than the delay after the response was read."""
     door.server.auth_delay_seconds = 0.2
     client = door.client()
     began = time.monotonic()
@@ -152,7 +152,7 @@ def test_a_failure_takes_a_fixed_time(door: RunningDoor, sender: Sender) -> None
 
 
 def test_mechanisms(door: RunningDoor, sender: Sender) -> None:
-    """A7, A8: what is not offered is 504; case does not matter."""
+    """What is not offered is 504; case does not matter."""
     client = door.client()
     assert client.say("AUTH NTLM") == "504 5.5.4 Unrecognized authentication mechanism"
     assert client.say("AUTH CRAM-MD5 abc") == "504 5.5.4 Unrecognized authentication mechanism"
@@ -161,14 +161,14 @@ def test_mechanisms(door: RunningDoor, sender: Sender) -> None:
 
 
 def test_plain_with_a_challenge(door: RunningDoor, sender: Sender) -> None:
-    """A9: `AUTH PLAIN` alone is asked with 334 and a space."""
+    """`AUTH PLAIN` alone is asked with 334 and a space."""
     client = door.client()
     assert client.say("AUTH PLAIN") == "334 "
     assert client.say(sender.plain()) == OK
 
 
 def test_giving_up_and_nonsense(door: RunningDoor, sender: Sender) -> None:
-    """A10 to A12, A25: cancelled, not base64, empty, and wrong numbers of NULs; the session lives on."""
+    """Cancelled, not base64, empty, and wrong numbers of NULs; the session lives on."""
     client = door.client()
     client.say("AUTH PLAIN")
     assert client.say("*") == "501 5.7.0 Authentication cancelled"
@@ -182,7 +182,7 @@ def test_giving_up_and_nonsense(door: RunningDoor, sender: Sender) -> None:
 
 
 def test_long_responses(door: RunningDoor, sender: Sender) -> None:
-    """A14, A15: 12,288 octets are read; more is 500 5.5.6, drained and never taken for a command."""
+    """12,288 octets are read; more is 500 5.5.6, drained and never taken for a command."""
     client = door.client()
     longest = b64(b"\0" + b"u" * 4607 + b"\0" + b"p" * 4607)
     assert len(longest) == 12_288
@@ -195,7 +195,7 @@ def test_long_responses(door: RunningDoor, sender: Sender) -> None:
 
 
 def test_auth_twice_and_within_a_transaction(door: RunningDoor, sender: Sender) -> None:
-    """A17, A18: once is enough, and never after MAIL."""
+    """Once is enough, and never after MAIL."""
     client = door.signed_in(sender)
     assert client.say(f"AUTH PLAIN {sender.plain()}") == "503 5.5.1 Already authenticated"
     client.say(f"MAIL FROM:<{sender.address}>")
@@ -203,7 +203,7 @@ def test_auth_twice_and_within_a_transaction(door: RunningDoor, sender: Sender) 
 
 
 def test_the_third_failure_ends_the_connection(door: RunningDoor, sender: Sender) -> None:
-    """A19: the 535, then 421, then the end."""
+    """The 535, then 421, then the end."""
     client = door.client()
     for _number in range(3):
         assert client.say(f"AUTH PLAIN {plain(sender.username, 'wrong')}") == INVALID
@@ -212,7 +212,7 @@ def test_the_third_failure_ends_the_connection(door: RunningDoor, sender: Sender
 
 
 def test_empty_and_long_fields(door: RunningDoor, sender: Sender) -> None:
-    """A23: an empty username or password is 535; fields of 255 octets are taken."""
+    """An empty username or password is 535; fields of 255 octets are taken."""
     client = door.client()
     assert client.say(f"AUTH PLAIN {plain('', sender.secret)}") == INVALID
     assert client.say(f"AUTH PLAIN {plain(sender.username, '')}") == INVALID
@@ -220,7 +220,7 @@ def test_empty_and_long_fields(door: RunningDoor, sender: Sender) -> None:
 
 
 def test_another_identity(door: RunningDoor, sender: Sender) -> None:
-    """A24: an authzid of somebody else is refused, one's own is taken."""
+    """An authzid of somebody else is refused, one's own is taken."""
     client = door.client()
     assert client.say(f"AUTH PLAIN {plain(sender.username, sender.secret, 'other.bob')}") == INVALID
     assert event_of(client).reason == Reason.IDENTITY
@@ -229,7 +229,7 @@ def test_another_identity(door: RunningDoor, sender: Sender) -> None:
 
 @pytest.mark.parametrize("initial", [True, False])
 def test_login(door: RunningDoor, sender: Sender, initial: bool) -> None:
-    """A26: the prompts that clients know, and the username as initial response."""
+    """The prompts that clients know, and the username as initial response."""
     client = door.client()
     if initial:
         assert client.say(f"AUTH LOGIN {b64(sender.username)}") == "334 UGFzc3dvcmQ6"
@@ -253,7 +253,7 @@ def test_a_device_password_needs_its_allowlist(door: RunningDoor, sender: Sender
 
 
 def test_revocation_ends_open_sessions(door: RunningDoor, sender: Sender) -> None:
-    """L6: an idle session hears 421 at once; nothing it sent afterwards would be accepted."""
+    """An idle session hears 421 at once; nothing it sent afterwards would be accepted."""
     client = door.signed_in(sender)
     credentials.revoke_app_password(sender.app_password, actor=SYSTEM)
     assert client.reply() == "421 4.7.0 The credential was withdrawn, closing the connection"
@@ -261,7 +261,7 @@ def test_revocation_ends_open_sessions(door: RunningDoor, sender: Sender) -> Non
 
 
 def test_revocation_within_data(door: RunningDoor, sender: Sender) -> None:
-    """L6: revoked while its content travels, a session hears 421 instead of 250, and nothing is stored."""
+    """Revoked while its content travels, a session hears 421 instead of 250, and nothing is stored."""
     from relay.models import Message
 
     client = door.signed_in(sender)
@@ -276,7 +276,7 @@ def test_revocation_within_data(door: RunningDoor, sender: Sender) -> None:
 
 @pytest.mark.faults
 def test_the_database_out_of_reach(door: RunningDoor, sender: Sender, postgres: Any) -> None:
-    """A6: 454, never 535; and when it is back, the same connection signs in."""
+    """454, never 535; and when it is back, the same connection signs in."""
     client = door.client()
     postgres.stop()
     assert client.say(f"AUTH PLAIN {sender.plain()}") == "454 4.7.0 Temporary authentication failure, try again later"

@@ -14,7 +14,7 @@ def open_transaction(door: RunningDoor, sender: Sender) -> Client:
 
 
 def test_two_chunks(door: RunningDoor, sender: Sender) -> None:
-    """X1: each chunk is 250, the last one is the commit; dots stay as they are."""
+    """Each chunk is 250, the last one is the commit; dots stay as they are."""
     client = open_transaction(door, sender)
     client.send(b"BDAT 10\r\n" + BODY[:10])
     assert client.reply() == "250 2.0.0 10 octets received"
@@ -32,7 +32,7 @@ def test_an_empty_last_chunk(door: RunningDoor, sender: Sender) -> None:
 
 
 def test_data_after_bdat(door: RunningDoor, sender: Sender) -> None:
-    """X1: DATA and RCPT are out of order once BDAT has begun."""
+    """DATA and RCPT are out of order once BDAT has begun."""
     client = open_transaction(door, sender)
     client.send(b"BDAT 4\r\nFrom")
     client.reply()
@@ -41,7 +41,7 @@ def test_data_after_bdat(door: RunningDoor, sender: Sender) -> None:
 
 
 def test_refused_chunks_are_drained(door: RunningDoor, sender: Sender) -> None:
-    """X1: octets of a chunk nobody wants are never read as commands."""
+    """Octets of a chunk nobody wants are never read as commands."""
     client = door.signed_in(sender)
     client.send(b"BDAT 6\r\nQUIT\r\nNOOP\r\n")
     assert client.reply() == "503 5.5.1 The chunk is dropped: no mail transaction is open"
@@ -60,7 +60,7 @@ def test_syntax(door: RunningDoor, sender: Sender) -> None:
 
 
 def test_bare_line_ends(door: RunningDoor, sender: Sender) -> None:
-    """C5 holds for chunks too."""
+    """A bare line end or a NUL in a chunk is refused as in DATA."""
     client = open_transaction(door, sender)
     bad = BODY + b"a\nb\r\n"
     client.send(f"BDAT {len(bad)} LAST\r\n".encode() + bad)
@@ -69,7 +69,7 @@ def test_bare_line_ends(door: RunningDoor, sender: Sender) -> None:
 
 
 def test_too_big(door: RunningDoor, sender: Sender) -> None:
-    """X2: chunks beyond the size are drained, 552, and the transaction is gone."""
+    """Chunks beyond the size are drained, 552, and the transaction is gone."""
     door.server.message_octets_max = 100
     client = open_transaction(door, sender)
     client.send(b"BDAT 101 LAST\r\n" + b"x" * 101)

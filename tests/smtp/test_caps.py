@@ -16,7 +16,7 @@ from tests.smtp.conftest import RunningDoor, Sender, content, free_port
 
 
 def test_too_many_connections_from_one_address(door: RunningDoor, eventually: Callable[..., None]) -> None:
-    """L1: 421 at the greeting; another address still comes in, and so does the same once one has left."""
+    """421 at the greeting; another address still comes in, and so does the same once one has left."""
     door.server.caps = Caps(100, 2)
     first, _second = door.client(), door.client()
     third = door.client(ehlo=False)
@@ -31,14 +31,14 @@ def test_too_many_connections_from_one_address(door: RunningDoor, eventually: Ca
 
 
 def test_too_many_connections_in_all(door: RunningDoor) -> None:
-    """L1: the machine's cap holds over all addresses."""
+    """The machine's cap holds over all addresses."""
     door.server.caps = Caps(1, 100)
     door.client()
     assert door.client(ehlo=False, source="127.0.0.2").greeting.startswith("421 4.7.0 ")
 
 
 def test_the_memory_budget_at_mail(door: RunningDoor, sender: Sender) -> None:
-    """L3: a declared size that does not fit, or no room at all, is 452 4.3.1 at MAIL."""
+    """A declared size that does not fit, or no room at all, is 452 4.3.1 at MAIL."""
     door.server.budget = Budget(4 * 100_000)
     client = door.signed_in(sender)
     full = "452 4.3.1 Too much mail is in flight here, try again in a moment"
@@ -49,7 +49,7 @@ def test_the_memory_budget_at_mail(door: RunningDoor, sender: Sender) -> None:
 
 
 def test_the_memory_budget_within_the_data(door: RunningDoor, sender: Sender) -> None:
-    """L3: content beyond the budget is drained, 452, and gives back what it held; the next message is taken."""
+    """Content beyond the budget is drained, 452, and gives back what it held; the next message is taken."""
     door.server.budget = Budget(4 * 100_000)
     client = door.signed_in(sender)
     big = content(body=(b"x" * 98 + b"\r\n") * 2_000)
@@ -129,7 +129,7 @@ def test_each_process_tells_its_figures(metrics_port: int, door: RunningDoor, se
 
 
 def test_a_remote_disk_that_is_full(door: RunningDoor, sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
-    """X2: what PostgreSQL answers with 53100 is 452 4.3.1, and so is the next MAIL, before any content travels."""
+    """What PostgreSQL answers with 53100 is 452 4.3.1, and so is the next MAIL, before any content travels."""
 
     async def full(*_arguments: object) -> None:
         raise DiskFull("could not extend file")

@@ -67,7 +67,7 @@ SMUGGLING = [
 
 @pytest.mark.parametrize("sequence", SMUGGLING, ids=repr)
 def test_smuggling_sequences_never_end_the_data(door: RunningDoor, sender: Sender, sequence: bytes) -> None:
-    """C5: the data goes on to its true end, where it is refused; nothing is stored, no command was read out of it."""
+    """The data goes on to its true end, where it is refused; nothing is stored, no command was read out of it."""
     data = HEAD + b"before" + sequence + b"MAIL FROM:<x@y.example>\r\nRCPT TO:<z@y.example>\r\nDATA\r\n.\r\n"
     client = door.signed_in(sender)
     reply = client.message(sender.address, "a@dest.example", content=data)
@@ -99,13 +99,13 @@ def test_smuggling_sequences_never_end_the_data(door: RunningDoor, sender: Sende
     ],
 )
 def test_content_that_is_refused(door: RunningDoor, sender: Sender, data: bytes, reply: str) -> None:
-    """C11, C14: refused at the end of data with the reason; nothing is stored."""
+    """Refused at the end of data with the reason; nothing is stored."""
     assert refused_after(door, sender, data) == reply
     assert not Message.objects.exists()
 
 
 def test_too_big(door: RunningDoor, sender: Sender) -> None:
-    """X2: read to its end, then 552; the next message is taken."""
+    """Read to its end, then 552; the next message is taken."""
     door.server.message_octets_max = 10_000
     client = door.signed_in(sender)
     reply = client.message(
@@ -116,7 +116,7 @@ def test_too_big(door: RunningDoor, sender: Sender) -> None:
 
 
 def test_long_lines(door: RunningDoor, sender: Sender) -> None:
-    """C3: up to 64 KiB taken as they are; where the setting says so, more than 998 octets are refused."""
+    """Up to 64 KiB taken as they are; where the setting says so, more than 998 octets are refused."""
     line = b"x" * 60_000 + b"\r\n"
     assert refused_after(door, sender, content(body=line)).startswith("250")
     door.server.long_lines = "refuse"
@@ -125,7 +125,7 @@ def test_long_lines(door: RunningDoor, sender: Sender) -> None:
 
 
 def test_blind_copies_stay_blind(door: RunningDoor, sender: Sender) -> None:
-    """C16: the Bcc header is removed, folded lines too; the rest of the header stays to the byte."""
+    """The Bcc header is removed, folded lines too; the rest of the header stays to the byte."""
     blind = b"Bcc: <secret@dest.example>,\r\n <other@dest.example>\r\n"
     data = b"From: <news@alice.example>\r\n" + blind + b"X-A: 1\r\n\r\nBcc: body\r\n.\r\n"
     assert refused_after(door, sender, data).startswith("250")
@@ -134,7 +134,7 @@ def test_blind_copies_stay_blind(door: RunningDoor, sender: Sender) -> None:
 
 
 def test_given_date_and_message_id_are_kept(door: RunningDoor, sender: Sender) -> None:
-    """C16: only what is missing is added."""
+    """Only what is missing is added."""
     data = b"Date: Mon, 23 Nov 2026 10:00:00 +0000\r\nMessage-ID: <mine@alice.example>\r\n" + content()
     assert refused_after(door, sender, data).startswith("250")
     kept = bytes(MessageData.objects.get().content)

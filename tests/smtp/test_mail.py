@@ -28,7 +28,7 @@ NEWS = "news@alice.example"
     ],
 )
 def test_what_is_taken(door: RunningDoor, sender: Sender, argument: str) -> None:
-    """C8, A20, X3, X5: routes are stripped, known parameters taken."""
+    """Routes are stripped, known parameters taken."""
     assert door.signed_in(sender).say(f"MAIL {argument}") == "250 2.1.0 Sender OK"
 
 
@@ -65,7 +65,7 @@ def test_what_is_taken(door: RunningDoor, sender: Sender, argument: str) -> None
     ],
 )
 def test_what_is_refused(door: RunningDoor, sender: Sender, argument: str, reply: str) -> None:
-    """C1, C7, C9, C14, X2 to X5: the reply says what is wrong, and the session lives on."""
+    """The reply says what is wrong, and the session lives on."""
     client = door.signed_in(sender)
     assert client.say(f"MAIL {argument}") == reply
     assert client.say(f"MAIL FROM:<{NEWS}>") == "250 2.1.0 Sender OK"
@@ -79,7 +79,7 @@ def test_mail_within_a_transaction(door: RunningDoor, sender: Sender) -> None:
 
 
 def test_the_null_path_of_one_who_may(door: RunningDoor, sender: Sender) -> None:
-    """C9: an SMTP user with the right sends bounces; the stored reverse-path is empty."""
+    """An SMTP user with the right sends bounces; the stored reverse-path is empty."""
     update_smtp_user(sender.smtp_user, actor=SYSTEM, may_send_null=True)
     client = door.signed_in(sender)
     assert client.message("", "a@dest.example", content=content()).startswith("250")

@@ -39,7 +39,7 @@ def client(door: RunningDoor, sender: Sender) -> Client:
     ],
 )
 def test_every_argument(client: Client, argument: str, reply: str) -> None:
-    """C1, C7, C8, X4, X5."""
+    """What is taken, with its parameters, and what is refused with the reason."""
     assert client.say(f"RCPT {argument}") == reply
 
 
@@ -49,7 +49,7 @@ def test_before_mail(door: RunningDoor, sender: Sender) -> None:
 
 
 def test_too_many(door: RunningDoor, sender: Sender, client: Client) -> None:
-    """C4: over the limit 452, and those accepted stay."""
+    """Over the limit 452, and those accepted stay."""
     door.server.recipients_max = 2
     client.say("RCPT TO:<a@dest.example>")
     client.say("RCPT TO:<b@dest.example>")
@@ -61,7 +61,7 @@ def test_too_many(door: RunningDoor, sender: Sender, client: Client) -> None:
 
 
 def test_dsn_words_are_stored_as_they_came(client: Client) -> None:
-    """X5: case is kept."""
+    """Case is kept."""
     client.say("RCPT TO:<a@dest.example> NOTIFY=success ORCPT=rfc822;A+2Bb@dest.example")
     client.say("DATA")
     client.send(content())

@@ -18,7 +18,7 @@ EXTENSIONS = [
 
 
 def test_greeting_and_ehlo(door: RunningDoor, sender: Sender) -> None:
-    """C17, T1, T8: STARTTLS in clear, AUTH under TLS, neither once signed in."""
+    """STARTTLS in clear, AUTH under TLS, neither once signed in."""
     clear = door.client(tls=False, ehlo=False)
     assert clear.greeting == "220 mail.gatepost.example ESMTP Gatepost"
     assert clear.say("EHLO client.example").split("\n") == [*EXTENSIONS, "250 STARTTLS"]
@@ -36,14 +36,14 @@ def test_names_that_are_taken(door: RunningDoor, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["", "<script>", "a b", "\u00e9.example", "a\x1b[31m", "[300.1.1.1]", "-x"])
 def test_names_that_are_not(door: RunningDoor, name: str) -> None:
-    """C19: markup, escapes and 8-bit are 501; the session lives."""
+    """Markup, escapes and 8-bit are 501; the session lives."""
     client = door.client(ehlo=False)
     assert client.say(f"EHLO {name}") == "501 5.5.2 The name after EHLO is not a host name or address literal"
     assert client.say("HELO client.example") == "250 mail.gatepost.example"
 
 
 def test_starttls(door: RunningDoor, sender: Sender) -> None:
-    """T2, T4, T5: an argument is 501; under TLS 503; before EHLO 503; afterwards all is forgotten."""
+    """An argument is 501; under TLS 503; before EHLO 503; afterwards all is forgotten."""
     client = door.client(tls=False, ehlo=False)
     assert client.say("STARTTLS") == "503 5.5.1 Send EHLO first"
     client.say("EHLO client.example")
@@ -56,7 +56,7 @@ def test_starttls(door: RunningDoor, sender: Sender) -> None:
 
 
 def test_what_came_with_starttls_is_never_answered(door: RunningDoor) -> None:
-    """T3: commands in the same segment as STARTTLS are dropped, not carried into TLS."""
+    """Commands in the same segment as STARTTLS are dropped, not carried into TLS."""
     client = door.client(tls=False)
     client.send(b"STARTTLS\r\nNOOP\r\nQUIT\r\n")
     assert client.reply() == "220 2.0.0 Ready to start TLS"
@@ -75,7 +75,7 @@ def test_a_failed_handshake_ends_only_its_connection(door: RunningDoor) -> None:
 
 
 def test_small_verbs(door: RunningDoor, sender: Sender) -> None:
-    """C10, C18: VRFY, EXPN, HELP, NOOP, RSET, QUIT."""
+    """VRFY, EXPN, HELP, NOOP, RSET, QUIT."""
     client = door.signed_in(sender)
     assert client.say("VRFY somebody") == "252 2.1.5 Cannot verify; send the message and it will be tried"
     assert client.say("EXPN list") == "502 5.5.1 EXPN is not offered"
@@ -99,7 +99,7 @@ def test_unknown_commands_have_a_budget(door: RunningDoor) -> None:
 
 
 def test_lines(door: RunningDoor, sender: Sender) -> None:
-    """C2, C21: a line too long or ended by a bare LF is 500, and the next command works."""
+    """A line too long or ended by a bare LF is 500, and the next command works."""
     client = door.signed_in(sender)
     assert client.say("NOOP " + "x" * 3000) == "500 5.5.2 Command line too long"
     assert client.say("NOOP " + "x" * 200_000) == "500 5.5.2 Command line too long"
@@ -134,7 +134,7 @@ def test_commands_cut_at_every_octet(door: RunningDoor) -> None:
 
 
 def test_a_silent_client_is_told_why(door: RunningDoor) -> None:
-    """C12: 421 4.4.2 before closing."""
+    """421 4.4.2 before closing."""
     client = door.client()
     for session in list(door.server._connections):
         session.deadline = 0
@@ -172,5 +172,5 @@ def test_an_unexpected_error_is_451_and_leaks_nothing(
 
 
 def test_tls_versions(door: RunningDoor) -> None:
-    """T9: nothing below TLS 1.2."""
+    """Nothing below TLS 1.2."""
     assert door.server.tls_context.minimum_version.name == "TLSv1_2"

@@ -51,7 +51,7 @@ BARE = [
 @pytest.mark.parametrize("place", ["header", "body", "first", "last"])
 @pytest.mark.parametrize("sequence", BARE, ids=repr)
 def test_bare_line_ends_are_refused_wherever_they_stand(sequence: bytes, place: str) -> None:
-    """C5: 554 5.5.2 for every sequence by which one message is read as two."""
+    """554 5.5.2 for every sequence by which one message is read as two."""
     content = {
         "header": FROM + b"X: a" + sequence + b"b\r\n\r\nbody\r\n",
         "body": FROM + b"\r\na" + sequence + b"b\r\n",
@@ -248,7 +248,7 @@ def test_a_header_too_large_is_refused() -> None:
 
 @pytest.mark.parametrize(("count", "taken"), [(49, True), (50, False)])
 def test_loops_end(count: int, taken: bool) -> None:
-    """C11: fifty Received headers are a loop."""
+    """Fifty Received headers are a loop."""
     content = b"Received: x\r\n" * count + FROM + b"\r\n"
     if taken:
         assert read(content).header_from
@@ -263,7 +263,7 @@ def test_loops_end(count: int, taken: bool) -> None:
     [("accept", 65536, True), ("accept", 65537, False), ("refuse", 998, True), ("refuse", 999, False)],
 )
 def test_long_lines(long_lines: str, octets: int, taken: bool) -> None:
-    """C3: a line's own octets, without its CRLF; the last one without an end too."""
+    """A line's own octets, without its CRLF; the last one without an end too."""
     for body in (b"a" * octets + b"\r\n", b"x\r\n" + b"a" * octets):
         try:
             read(FROM + b"\r\n" + body, long_lines)
@@ -302,7 +302,7 @@ def completed(content: bytes) -> bytes:
 
 
 def test_only_what_is_missing_is_added() -> None:
-    """C16: Date and Message-ID; the rest stays to the octet, behind our trace."""
+    """Date and Message-ID; the rest stays to the octet, behind our trace."""
     whole = FROM + b"Date: d\r\nMessage-ID: <m>\r\n\r\n\x80\xff.\r\n..\r\n"
     assert completed(whole) == b"Received: x\r\n" + whole
     added = (

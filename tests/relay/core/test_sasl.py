@@ -82,7 +82,7 @@ def test_text_is_utf_8_or_malformed(message: bytes) -> None:
 
 
 def test_the_prompts_are_those_that_clients_know() -> None:
-    """A26: compared to the letter by old devices."""
+    """Compared to the letter by old devices."""
     assert base64.b64decode(USERNAME_CHALLENGE.removeprefix(b"334 ")) == b"Username:"
     assert base64.b64decode(PASSWORD_CHALLENGE.removeprefix(b"334 ")) == b"Password:"
 

@@ -219,7 +219,7 @@ def test_a_deadlock_is_tried_again(sender: Sender) -> None:
 
 
 def test_who_stopped_waiting_is_not_stored(sender: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
-    """L7: answered 451 after 60 s, the message is not stored behind the client's back."""
+    """Answered 451 after 60 s, the message is not stored behind the client's back."""
     monkeypatch.setattr("relay.smtp.writer.ANSWER_SECONDS", 0.01)
 
     async def run() -> tuple[Outcome, int]:
