@@ -10,7 +10,7 @@ from typing import Any
 
 from django import forms
 from django.contrib.auth import authenticate
-from django.contrib.auth.password_validation import password_validators_help_texts, validate_password
+from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from django.utils import timezone
@@ -241,10 +241,6 @@ class ApiKeyForm(forms.Form):
 
 def roles_to_give(membership: Membership) -> list[tuple[str, Any]]:
     return [(role.value, role.label) for role in Role if may_give(membership, role)]
-
-
-def password_rules() -> list[str]:
-    return [text for text in password_validators_help_texts() if text]
 
 
 def _checked_password(request: HttpRequest, password: str) -> str:

@@ -25,7 +25,6 @@ from django.utils import timezone
 from audit.models import ChangeChain, ChangeEvent
 from audit.record import printable
 
-INSTALLATION: Final = 0
 ERASED: Final = "change.values_erased"
 _TEXT_MAX = 2000
 _PROBLEMS_MAX = 20

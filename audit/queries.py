@@ -1,8 +1,8 @@
 """Reading the auth log: pages of events, and counts of them.
 
-Shapes  auth_events lists AuthEvent, newest first, keyset pages by (at, id). auth_counts, auth_hours and
-        accepted_addresses count from AuthHour, which is rolled up every 30 s and so at most that far behind; `since` is
-        taken down to its full hour there. organization_id None: the whole installation, for operators only.
+Shapes  auth_events lists AuthEvent, newest first, keyset pages by (at, id). auth_counts and accepted_addresses
+        count from AuthHour, which is rolled up every 30 s and so at most that far behind; `since` is taken down to its
+        full hour there. organization_id None: the whole installation, for operators only.
 Units   since: inclusive, until: exclusive; aware. count: attempts, a folded run with all of its own.
 Errors  ValueError for an address, network or cursor that is none; views check what people type.
 Source  docs/data.md.
@@ -14,7 +14,6 @@ from ipaddress import ip_network
 from uuid import UUID
 
 from django.db.models import Max, Q, QuerySet, Sum
-from django.db.models.functions import TruncDay, TruncHour
 
 from audit.models import AuthEvent, AuthHour, Reason, Result
 from audit.record import printable, read_ip
@@ -144,40 +143,6 @@ def auth_counts(
         reasons={row["reason"]: row["attempts"] for row in rows},
         last_at=max((row["latest"] for row in rows), default=None),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class AuthPoint:
-    """One point of a chart."""
-
-    at: datetime
-    accepted: int
-    refused: int
-    error: int
-
-
-def auth_series(
-    organization_id: int | None,
-    *,
-    since: datetime,
-    until: datetime | None = None,
-    smtp_user_id: int | None = None,
-    by_day: bool = False,
-) -> list[AuthPoint]:
-    """Attempts hour by hour (or UTC day by day), ascending, from the sums. Hours without attempts are left out."""
-    unit = TruncDay("hour", tzinfo=UTC) if by_day else TruncHour("hour", tzinfo=UTC)
-    rows = (
-        _hours(organization_id, since, until, smtp_user_id)
-        .annotate(point=unit)
-        .values("point")
-        .annotate(
-            accepted=Sum("count", filter=Q(result=Result.ACCEPTED), default=0),
-            refused=Sum("count", filter=Q(result=Result.REFUSED), default=0),
-            error=Sum("count", filter=Q(result=Result.ERROR), default=0),
-        )
-        .order_by("point")
-    )
-    return [AuthPoint(row["point"], row["accepted"], row["refused"], row["error"]) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)

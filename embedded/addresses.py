@@ -49,10 +49,6 @@ def redis_url(state: Path) -> str:
     return f"unix://{valkey_socket(state)}?db=0"
 
 
-def celery_broker_url(state: Path) -> str:
-    return broker_url(redis_url(state))
-
-
 def broker_url(url: str) -> str:
     """kombu's spelling of a redis-py address: only that of a Unix socket differs."""
     parts = urlsplit(url)

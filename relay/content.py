@@ -21,7 +21,7 @@ from uuid import UUID
 
 from audit.record import printable
 from relay.connections import Connection
-from relay.models import Message, MessageData
+from relay.models import MessageData
 
 READ_OCTETS = 12 * 1024 * 1024  # a megabyte takes the parser some 30 ms
 HEADER_OCTETS = 8 * 1024
@@ -60,7 +60,7 @@ async def aload(connection: Connection, message_id: UUID) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A part that is not shown as text. number: its place among all parts, for attachment()."""
+    """A part that is not shown as text. number: its place among all parts, for attachment_of()."""
 
     number: int
     name: str
@@ -91,16 +91,6 @@ class _Bounded(EmailPolicy):
             raise ValueError("too many header fields")
         name, value = super().header_source_parse(sourcelines)
         return name, value[:STRUCTURED_OCTETS]
-
-
-def parse_for_display(message: Message) -> Shown:
-    """A stored message taken apart. Raises ContentGoneError."""
-    return parse(load(message.id))
-
-
-def attachment(message: Message, number: int) -> tuple[Attachment, bytes] | None:
-    """One part decoded, by its number. Raises ContentGoneError."""
-    return attachment_of(load(message.id), number)
 
 
 def parse(content: bytes) -> Shown:

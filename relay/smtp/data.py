@@ -150,7 +150,7 @@ class DataVerbs(SessionState):
             if not outcome.held:
                 self.server.glance.taken(submission)
         elif isinstance(outcome, OverLimit):
-            self.server.glance.learn(submission, outcome)
+            self.server.glance.learn(submission)
             self.refuse(over_limit(outcome, len(submission.recipients)))
         elif isinstance(outcome, Ended):
             self.ended = True  # the loop says 421 and closes

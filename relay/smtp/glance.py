@@ -100,7 +100,7 @@ class Glance:
                 for _key, _limit, window in seen.windows:
                     window.add(len(submission.recipients))
 
-    def learn(self, submission: Submission, over: OverLimit) -> None:
+    def learn(self, submission: Submission) -> None:
         """The transaction said no: the next MAIL looks again."""
         self._seen.pop((submission.smtp_user_id, submission.client_ip), None)
         self._seen.pop((submission.organization_id, None), None)

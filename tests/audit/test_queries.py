@@ -18,7 +18,6 @@ from audit.queries import (
     accepted_addresses,
     auth_counts,
     auth_events,
-    auth_series,
     filtered_events,
 )
 from audit.rollup import roll_up_auth_hours
@@ -172,19 +171,10 @@ def test_counts_can_be_narrowed(three_hours: None) -> None:
     assert auth_counts(99, since=NOON).total == 0
 
 
-def test_a_series_has_a_point_for_each_hour_or_day(three_hours: None) -> None:
-    """Ascending, with each result of its own."""
-    hours = [(point.at, point.accepted, point.refused, point.error) for point in auth_series(ALICE, since=NOON)]
-    assert hours == [(NOON, 5, 2, 0), (NOON + HOUR, 5, 2, 1), (NOON + 2 * HOUR, 5, 2, 0)]
-    days = auth_series(ALICE, since=NOON, by_day=True)
-    assert [(point.at, point.accepted, point.refused) for point in days] == [(NOON.replace(hour=0), 15, 6)]
-
-
 def test_counts_read_no_event(three_hours: None) -> None:
     """The pages that count do not scan what they count."""
     with CaptureQueriesContext(connection) as queries:
         auth_counts(ALICE, since=NOON)
-        auth_series(ALICE, since=NOON)
         accepted_addresses(ALICE, since=NOON)
     assert "audit_authevent" not in str(queries.captured_queries)
 

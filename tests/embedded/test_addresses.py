@@ -52,7 +52,7 @@ def test_redis_url_suits_redis_py_and_kombu(valkey_server: Valkey) -> None:
     state = valkey_server.state
     with redis.Redis.from_url(addresses.redis_url(state)) as client:
         client.delete("spelt")
-        with Connection(addresses.celery_broker_url(state)) as kombu:
+        with Connection(addresses.broker_url(addresses.redis_url(state))) as kombu:
             kombu.SimpleQueue("spelt").put("hello")
         assert client.llen("spelt") == 1
         client.delete("spelt")

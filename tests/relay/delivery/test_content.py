@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from accounts.models import Organization
 from relay import content
-from relay.content import ContentGoneError, aload, attachment, attachment_of, load, parse, parse_for_display
+from relay.content import ContentGoneError, aload, attachment_of, load, parse
 from relay.database import connect
 from relay.models import Message
 from tests.relay.conftest import make_message
@@ -57,17 +57,17 @@ async def test_the_loop_reads_the_same(alice_org: Organization, async_orm: None)
 def test_a_mail_taken_apart(alice_org: Organization, queued_message: Callable[..., Message]) -> None:
     """Headers decoded and in order, text, HTML, and each attachment with name, kind and size."""
     message = queued_message(alice_org, content=mail())
-    shown = parse_for_display(message)
+    shown = parse(load(message.id))
     assert shown.headers[:3] == (("From", "a@example.net"), ("To", "b@example.net"), ("Subject", "Grüße"))
     assert (shown.text.strip(), shown.html[0].strip(), shown.is_cut) == ("plain ü", "<p>rich</p>", False)
     assert [(one.name, one.content_type, one.size_octets) for one in shown.attachments] == [
         ("Rechnung ä.pdf", "application/pdf", 1000),
         ("note.txt", "text/plain", 8),
     ]
-    found = attachment(message, shown.attachments[0].number)
+    found = attachment_of(load(message.id), shown.attachments[0].number)
     assert found is not None and found[1] == b"\x00\x01" * 500
-    assert attachment(message, 99) is None
-    assert attachment(message, 1) is None  # the text is no attachment
+    assert attachment_of(load(message.id), 99) is None
+    assert attachment_of(load(message.id), 1) is None  # the text is no attachment
 
 
 @pytest.mark.parametrize(
