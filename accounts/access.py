@@ -5,6 +5,7 @@ Shapes  member_required(permission): signed in, nothing due (accounts.duties), a
         recent_mfa_required: identified again within settings.RECENT_MFA_SECONDS.
         UserRequest, MemberRequest: what a view behind them may rely on.
 Errors  Not signed in: redirect to sign-in with `next`. Not allowed: 403. Another's ids: 404, by the view.
+        The operator's pages answer 404 to who is no operator: relay.views.ops.access, before operator_required.
         While an organization is suspended its pages can be read, and changes are 403: as by the API.
 Source  docs/flow.md.
 """
@@ -76,7 +77,7 @@ def member_required(permission: str) -> Callable[[View], View]:
 
 
 def operator_required(view: View) -> View:
-    """A member who is no operator learns nothing: the page is 403 for all of them alike."""
+    """403 for members, and for an operator whose second factor has not been asked."""
 
     @wraps(view)
     def guarded(request: UserRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
