@@ -35,10 +35,11 @@ from relay.delivery import Tools
 from relay.logs import get_logger
 from relay.models.messages import Route
 from relay.next_hops import NextHops
+from relay.presence import forget_dead
 from relay.queue import Claim, ClaimedRecipient, Job, LeaseLostError, Settlement
 from relay.smtp.client import Timeouts
+from relay.smtp.wakeup import CHANNEL
 
-WAKE_CHANNEL = "gatepost:queued"
 CLAIM = 100  # recipients of one claim, which is also the most of one message in one transaction
 IN_HAND = 400  # recipients claimed for next hops, those that wait for a session included
 LARGE_OCTETS = 4 * 1024 * 1024
@@ -305,6 +306,8 @@ class DeliveryLoop:
                 """,
                 [self.worker, Jsonb(figures), self._began],
             )
+            if not self._began:
+                await forget_dead(connection)
         if not self._began:
             self._began = True
             if sign := os.environ.get("GATEPOST_READY_FILE"):
@@ -315,7 +318,7 @@ class DeliveryLoop:
         client = redis.asyncio.from_url(settings.REDIS_URL, socket_connect_timeout=2)
         try:
             async with client.pubsub() as subscription:
-                await subscription.subscribe(WAKE_CHANNEL)
+                await subscription.subscribe(CHANNEL)
                 self.figures["redis_up"] = 1
                 self._wake.set()
                 async for _message in subscription.listen():

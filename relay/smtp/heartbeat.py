@@ -1,6 +1,7 @@
 """The row by which the Floor and doctor see that an smtpd process lives, and its figures."""
 
 import asyncio
+import contextlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from psycopg.types.json import Jsonb
 from psycopg_pool import PoolTimeout
 
 from relay.cancellation import cancel
+from relay.presence import forget_dead
 
 if TYPE_CHECKING:
     from relay.smtp.server import Server
@@ -37,6 +39,7 @@ class Heartbeat:
         await self._say(LEAVE, [self._server.name])
 
     async def _run(self) -> None:
+        await self._forget_dead()
         while True:
             await self._say(BEAT, [self._server.name, self._started_at, Jsonb(self._figures())])
             await asyncio.sleep(BEAT_SECONDS)
@@ -50,6 +53,11 @@ class Heartbeat:
             "batches": server.writer.small.batches + server.writer.large.batches,
             "audit_dropped": server.recorder.dropped,
         }
+
+    async def _forget_dead(self) -> None:
+        with contextlib.suppress(psycopg.Error, PoolTimeout, OSError):
+            async with self._server.pool.connection(timeout=2) as conn:
+                await forget_dead(conn)
 
     async def _say(self, statement: str, parameters: list[object]) -> None:
         try:
