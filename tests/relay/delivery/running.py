@@ -8,6 +8,7 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.test import override_settings
+from django.utils import timezone
 
 from relay.loop import DeliveryLoop, Pace
 from relay.models import DeliveryAttempt, Recipient
@@ -15,6 +16,7 @@ from relay.smtp.client import Timeouts
 from tests.relay.conftest import make_message
 from tests.relay.delivery.scripted_server import ScriptedServer
 
+ABC = ("a@example.net", "b@example.net", "c@example.net")
 QUICK = Pace(claim=0.05, sweep=0.1, heartbeat=0.1, retry=0.05, redis_retry=0.1, finish=5)
 
 amake_message = sync_to_async(make_message)
@@ -50,6 +52,10 @@ async def eventually(holds: Callable[[], Awaitable[bool]], *, seconds: float = 2
     async with asyncio.timeout(seconds):
         while not await holds():  # noqa: ASYNC110  # what is waited for is in the database
             await asyncio.sleep(0.02)
+
+
+async def due_now() -> None:
+    await Recipient.objects.filter(state="queued").aupdate(due_at=timezone.now())
 
 
 async def all_attempted(count: int = 1) -> None:
