@@ -50,7 +50,8 @@ def test_the_sizes_are_those_of_the_code() -> None:
     assert content.RECEIVED_MAX == 50 and "`Received:` lines | 49" in PLAIN
     assert (paths.LOCAL_MAX, paths.DOMAIN_MAX, paths.PATH_MAX) == (64, 255, 256)
     assert "local part 64, domain 255, path 256 octets" in PLAIN
-    assert session.ERRORS_MAX == 20 and "broken commands | 20 in a session" in PLAIN
+    assert (session.ERRORS_MAX, session.ERRORS_MAX_SIGNED_IN) == (20, 10_000)
+    assert "refusals in a session | 20 before a sign-in, 10,000 after it" in PLAIN
     assert protocol.COMMAND_SECONDS == 300 and protocol.DATA_OCTETS_PER_SECOND == 1000
     assert set(sasl.MECHANISMS) == {"PLAIN", "LOGIN"}
 
