@@ -26,7 +26,7 @@ ALIVE_SECONDS = 30
 AUTH_HOURS = 24
 REDIS_TIMEOUT_SECONDS = 1.0
 
-# A bucket of minute m stands at m modulo 61 (relay.limits); rows of the idle still hold minutes long past.
+# A bucket of minute m stands at m modulo 61 (relay.windows); rows of the idle still hold minutes long past.
 ACCEPTED_SQL = """
     SELECT coalesce(sum(buckets[(m %% 61) + 1]), 0)
     FROM relay_limitwindow, generate_series(greatest(minute - 60, %s - 59), least(minute, %s)) AS m

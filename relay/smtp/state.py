@@ -96,9 +96,6 @@ class SessionState(Connection):
 
     def finish(self) -> None:
         """Ends the session after what was replied."""
-        self.close_after_replies()
-
-    def close_after_replies(self) -> None:
         if self._replies and self.transport is not None:
             self.transport.write(b"".join(self._replies))
             self._replies.clear()
