@@ -38,6 +38,11 @@ class Doors:
             "GATEPOST_SMTPS_PORT": self.smtps_port,
         }
 
+    def addresses(self, *, web_url: str) -> dict[str, str | int]:
+        """For programs, in the words of `make demo-credentials`."""
+        ports: dict[str, str | int] = {"smtp_port": self.smtp_port, "smtps_port": self.smtps_port}
+        return {"web_url": web_url, "smtp_host": self.bind, **ports}
+
     def line(self, *, web_url: str) -> str:
         host = f"[{self.bind}]" if ":" in self.bind else self.bind
         return f"Gatepost is ready: {web_url} · SMTP {host}:{self.smtp_port} (STARTTLS), {host}:{self.smtps_port} (TLS)"

@@ -1,14 +1,17 @@
 """One run per state directory: the first starts everything, any further one says where it answers.
 
+Shapes  run/ready.json in the state directory, while everything answers: pid of the run, its line, its addresses.
 Errors  EmbeddedError where the run that holds the state directory does not become ready.
 """
 
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from embedded import processes
 from embedded.errors import EmbeddedError
 from embedded.lock import Lock, LockHeldError
 from embedded.supervisor import Stage, Supervisor
@@ -17,21 +20,27 @@ WAIT_SECONDS = 300.0
 
 
 def run(
-    stages: Sequence[Stage], *, state: Path, line: str, check: Callable[[], None], say: Callable[[str], None]
+    stages: Sequence[Stage],
+    *,
+    state: Path,
+    line: str,
+    addresses: Mapping[str, str | int],
+    check: Callable[[], None],
+    say: Callable[[str], None],
 ) -> None:
     """Run until a signal, or, where a run is there already, print its line."""
-    sign = state / "run" / "ready.json"
+    sign = _sign(state)
     deadline = time.monotonic() + WAIT_SECONDS
     told = False
     while True:
         try:
             with Lock(state) as lock:
                 sign.unlink(missing_ok=True)
-                _supervise(stages, state=state, lock=lock, line=line, check=check, say=say)
+                _supervise(stages, state=state, lock=lock, line=line, addresses=addresses, check=check, say=say)
                 return
         except LockHeldError as held:
-            if there := _line_of(sign, held.pid):
-                say(there)
+            if there := _said(sign, held.pid):
+                say(str(there["line"]))
                 return
             if time.monotonic() > deadline:
                 raise EmbeddedError(f"process {held.pid} holds {state}, but does not become ready") from held
@@ -47,14 +56,15 @@ def _supervise(
     state: Path,
     lock: Lock,
     line: str,
+    addresses: Mapping[str, str | int],
     check: Callable[[], None],
     say: Callable[[str], None],
 ) -> None:
-    sign = state / "run" / "ready.json"
+    sign = _sign(state)
 
     def when_ready() -> None:
         beside = sign.with_suffix(".new")
-        beside.write_text(json.dumps({"pid": os.getpid(), "line": line}))
+        beside.write_text(json.dumps({"pid": os.getpid(), "line": line, "addresses": dict(addresses)}))
         beside.replace(sign)
         say(line)
 
@@ -69,10 +79,25 @@ def _supervise(
     supervisor.run(check=check, when_ready=when_ready, when_stopping=when_stopping)
 
 
-def _line_of(sign: Path, pid: int) -> str | None:
-    """Only the line that the lock's present holder wrote: an older one speaks of a run that was killed."""
+def addresses_of(state: Path) -> dict[str, str | int]:
+    """Where the run of this state directory answers, by its own word; empty if none is ready."""
+    holder = state / "run" / "lock"
     try:
-        said = json.loads(sign.read_text())
-        return str(said["line"]) if said["pid"] == pid else None
+        pid = int(holder.read_text())
+    except (OSError, ValueError):
+        return {}
+    said = _said(_sign(state), pid) if processes.identity_of(pid) else None
+    return dict(said.get("addresses", {})) if said else {}
+
+
+def _sign(state: Path) -> Path:
+    return state / "run" / "ready.json"
+
+
+def _said(sign: Path, pid: int) -> dict[str, Any] | None:
+    """Only what the lock's present holder wrote: older words are those of a run that was killed."""
+    try:
+        said: dict[str, Any] = json.loads(sign.read_text())
+        return said if said["pid"] == pid and "line" in said else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -26,6 +26,7 @@ from accounts.api_keys import create_api_key, find_api_key, revoke_api_key
 from accounts.models import ApiKey, Organization, User
 from accounts.organizations import activate, create_organization
 from audit.changes import SYSTEM
+from embedded.runs import addresses_of
 from relay.certificate import ensure_certificate
 from relay.credentials import create_app_password, create_smtp_user, enable_smtp_user, revoke_app_password
 from relay.demo_history import make_history
@@ -85,7 +86,7 @@ def seed(state: Path) -> bool:
 
 
 def credentials(state: Path) -> dict[str, Any]:
-    """What `make demo-credentials` prints. Raises NoDemo."""
+    """What `make demo-credentials` prints; the addresses of a run that is up are its own word. Raises NoDemo."""
     kept = _required(state)
     files = ensure_certificate(state, settings.GATEPOST_HOSTNAME)
     return {
@@ -93,6 +94,7 @@ def credentials(state: Path) -> dict[str, Any]:
         "smtp_host": settings.GATEPOST_BIND,
         "smtp_port": settings.GATEPOST_SMTP_PORT,
         "smtps_port": settings.GATEPOST_SMTPS_PORT,
+        **addresses_of(state),
         "ca_file": str(files.ca or files.certificate),
         "operator": {"email": OPERATOR, "password": kept.operator_password, "totp_secret": kept.totp_secret},
         "customer": {"email": CUSTOMER, "password": kept.customer_password},

@@ -48,6 +48,7 @@ def main() -> int:
             [stage_of(declared, state) for declared in options["stages"]],
             state=state,
             line="Gatepost is ready: fake",
+            addresses={"smtp_port": 2525},
             check=lambda: None,
             say=supervisor.console,
         )

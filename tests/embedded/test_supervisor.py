@@ -9,6 +9,7 @@ import pytest
 
 from embedded import processes
 from embedded.program import wait_for
+from embedded.runs import addresses_of
 from tests.embedded.conftest import Run, at_work, settled
 
 pytestmark = pytest.mark.faults
@@ -267,15 +268,18 @@ def test_ready_is_said_when_all_answer_at_once(start: Start, state: Path) -> Non
 
 
 def test_a_ready_line_of_a_killed_run_is_not_believed(start: Start, state: Path) -> None:
-    """After kill -9 the old line lies there still; the next run starts instead of printing it."""
+    """After kill -9 its line and addresses lie there still; the next run starts instead of printing them."""
     first = start([{"name": "one", "sh": STAYS}])
     first.until("Gatepost is ready")
     first.end(signal.SIGKILL)
     assert (state / "run" / "ready.json").exists()
+    assert addresses_of(state) == {}
     second = start([{"name": "one", "sh": STAYS}])
     second.until("starting one")
     second.until("Gatepost is ready")
+    assert addresses_of(state) == {"smtp_port": 2525}
     assert second.end() == 0
+    assert addresses_of(state) == {}
 
 
 def test_a_console_that_went_away_stops_nothing(start: Start, state: Path) -> None:

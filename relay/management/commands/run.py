@@ -43,6 +43,7 @@ class Command(BaseCommand):
                 stack.stages(plan),
                 state=plan.state,
                 line=at.line(web_url=settings.GATEPOST_WEB_URL),
+                addresses=at.addresses(web_url=settings.GATEPOST_WEB_URL),
                 check=lambda: doors.check_free(at),
                 say=supervisor.console,
             )

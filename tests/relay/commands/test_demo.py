@@ -1,12 +1,14 @@
 """The demo: made once, mended at each start, and its credentials work."""
 
 import json
+import os
 import stat
 import time
 from io import StringIO
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 from django.core.management import CommandError, call_command
 from django_otp.oath import TOTP
 from django_otp.plugins.otp_totp.models import TOTPDevice
@@ -68,6 +70,18 @@ def test_the_credentials_have_the_shape_of_the_contract(state: Path) -> None:
     assert set(found["customer"]) == {"email", "password"}
     assert "BEGIN CERTIFICATE" in Path(found["ca_file"]).read_text()
     assert isinstance(found["smtp_port"], int)
+
+
+def test_the_addresses_are_those_of_the_run_that_is_up(state: Path) -> None:
+    """Whatever ports this process would choose; a run that has ended has no word."""
+    demo.seed(state)
+    (state / "run").mkdir()
+    (state / "run" / "lock").write_text(str(os.getpid()))
+    said = {"pid": os.getpid(), "line": "ready", "addresses": {"web_url": "http://127.0.0.1:8123", "smtp_port": 2999}}
+    (state / "run" / "ready.json").write_text(json.dumps(said))
+    assert (printed()["web_url"], printed()["smtp_port"]) == ("http://127.0.0.1:8123", 2999)
+    (state / "run" / "lock").write_text("")
+    assert printed()["smtp_port"] == settings.GATEPOST_SMTP_PORT
 
 
 def test_everything_that_is_printed_works(state: Path) -> None:
