@@ -15,7 +15,7 @@ from relay.smtp import replies
 from relay.smtp.content import ContentRefused
 from relay.smtp.envelope import over_limit
 from relay.smtp.replies import Reply
-from relay.smtp.state import SessionState, Transaction
+from relay.smtp.state import Identity, SessionState, Transaction
 from relay.submission import Accepted, Ended, Outcome, Submission, submit
 
 THREAD_OCTETS = 1024 * 1024  # content beyond this is inspected off the loop, so that it holds nobody up
@@ -104,15 +104,7 @@ class DataVerbs(SessionState):
         if why is not None:
             raise ContentRefused(replies.NOT_YOUR_SENDER.filled(why=f"From: {why}"))
         now, id = datetime.now(UTC), uuid7()
-        received = message_content.received_header(
-            client_name=self.session.host_name,
-            client_ip=self.ip,
-            hostname=self.server.hostname,
-            reference=reference,
-            tls=f"{self.identity.tls_version} {self.identity.tls_cipher}",
-            utf8=transaction.smtputf8,
-            now=now,
-        )
+        received = self._trace(self.identity, transaction, reference, now)
         return Submission(
             id=id,
             reference=reference,
@@ -140,6 +132,17 @@ class DataVerbs(SessionState):
             mechanism=self.identity.mechanism,
             port=self.port,
             worker=self.server.name,
+        )
+
+    def _trace(self, identity: Identity, transaction: Transaction, reference: str, now: datetime) -> bytes:
+        return message_content.received_header(
+            client_name=self.session.host_name,
+            client_ip=self.ip,
+            hostname=self.server.hostname,
+            reference=reference,
+            tls=f"{identity.tls_version} {identity.tls_cipher}",
+            utf8=transaction.smtputf8,
+            now=now,
         )
 
     def _answer(self, outcome: Outcome, submission: Submission) -> None:
