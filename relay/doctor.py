@@ -100,9 +100,7 @@ def _redis() -> Found:
         took = _timed(client.ping)
         policy = str(client.info("memory").get("maxmemory_policy", ""))
     except (redis.RedisError, OSError) as error:
-        advice = _(
-            "Mail flows without it, but live views and shared guess-counters pause. Start it, or correct REDIS_URL."
-        )
+        advice = _("Mail flows without it, but beat's sweeps wait. Start it, or correct REDIS_URL.")
         yield Finding("redis", "warn", _("Redis does not answer: %s") % _first_line(error), advice)
         return
     finally:

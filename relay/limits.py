@@ -1,6 +1,6 @@
 """Exact rolling limits, in PostgreSQL, in the transaction that accepts.
 
-Shapes  Need: what one message asks of the windows. Decision: room, or which limit was in the way and for how long.
+Shapes  Need: what one message asks of the windows. OverLimit: which limit was in the way, and for how long.
         Windows are rows of LimitWindow, locked in the order (scope, id): organizations, SMTP users, addresses.
 Units   limits: accepted recipients in a rolling hour. Time: PostgreSQL's clock_timestamp() read after the lock.
 Errors  None of its own; 40P01 and 40001 are the caller's to retry.

@@ -1,6 +1,7 @@
 """Submission: what a session hands to the core, and what comes back.
 
-Shapes  authenticate(Credentials) -> Authentication; submit(Submission) -> Accepted, OverLimit, Ended or Unavailable.
+Shapes  authenticate(directory, username, secret, ip) -> Authentication.
+        submit(writer, Submission) -> Accepted, OverLimit, Ended or Unavailable.
 Errors  None are raised: the session turns each outcome into its reply.
 Source  RFC 6409 (submission), RFC 4954 (AUTH); docs/flow.md.
 """

@@ -1,7 +1,8 @@
 """What a page was asked for: the periods on offer, and values out of a query string that are safe to hand on.
 
 Shapes  Period: a span that ends now.
-Errors  None: what cannot be read counts as not asked for, except addresses, which `network_asked` names as bad.
+Errors  None: what cannot be read counts as not asked for. address_of() and network_of() are None for it, so that a page
+        can name it as bad.
 """
 
 from collections.abc import Mapping

@@ -88,7 +88,7 @@ def _migrations() -> Check:
 def _redis() -> Check:
     if redis_answers():
         return Check("ok", "Redis answers.")
-    return Check("warn", "Redis does not answer: mail flows, but live views and shared guess-counters pause.")
+    return Check("warn", "Redis does not answer: mail flows, but beat's sweeps wait.")
 
 
 CHECKS: dict[str, Callable[[], Check]] = {"database": _database, "migrations": _migrations, "redis": _redis}
