@@ -3,7 +3,7 @@
 Shapes  A key is `gpk_` and 36 base62 characters (214 bits); only its HMAC-SHA-256 under the first pepper is stored.
         `prefix` is its first 12 characters, to tell one from another in lists and in the log ("api:<prefix>").
 Units   last_used_at is written once a minute at most.
-Errors  ScopeUnknown, NameMissing (ValidationError).
+Errors  ApiKeyRefused (ValidationError).
 Source  docs/data.md, ApiKey.
 """
 
@@ -105,7 +105,7 @@ def _record(action: str, api_key: ApiKey, actor: Actor, values: dict[str, object
         action,
         organization_id=api_key.organization_id,
         actor=actor,
-        subject=f"{api_key.name} ({api_key.prefix}…)",
+        subject=api_key.name,
         subject_id=str(api_key.pk),
         values=values,
     )
