@@ -84,7 +84,16 @@ def fetch() -> None:
     CACHE.mkdir(parents=True, exist_ok=True)
     npm = _wheel() / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
     environ = {**os.environ, "PATH": f"{node().parent}{os.pathsep}{os.environ.get('PATH', '')}"}
-    command = [str(node()), str(npm), "install", "--ignore-scripts", "--no-audit", "--no-fund", "smtp-server"]
+    command = [
+        str(node()),
+        str(npm),
+        "install",
+        f"--prefix={CACHE}",
+        "--ignore-scripts",
+        "--no-audit",
+        "--no-fund",
+        "smtp-server",
+    ]
     done = subprocess.run(command, check=False, cwd=CACHE, env=environ, stdin=subprocess.DEVNULL, capture_output=True)
     if done.returncode != 0:
         raise Unavailable("npm cannot fetch smtp-server")
