@@ -27,8 +27,8 @@ WORKER = "demo"
 TLS_VERSION, TLS_CIPHER = "TLSv1.3", "TLS_AES_256_GCM_SHA384"
 
 MAILS = (
-    ("shop@demo.example", ("mia@customer.example",), "Your order 10431 is on its way"),
-    ("accounts@demo.example", ("noah@customer.example",), "Reset your password"),
+    ("shop@demo.example", ("orders@customer.example",), "Your order 10431 is on its way"),
+    ("accounts@demo.example", ("office@customer.example",), "Reset your password"),
     ("billing@demo.example", ("office@partner.example", "archive@partner.example"), "Invoice 2207"),
 )
 
