@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 SWEEP_SECONDS = 1.0
-FULL_DISK_SECONDS = 10.0
+FULL_DISK_SECONDS = 2.0
 STOP_SECONDS = 22.0  # for transactions in flight, of the 30 s that a stop may take
 WRITER_SECONDS = 2.0  # beyond them, for a commit whose client has heard 421 by now
 

@@ -83,6 +83,16 @@ def postgres_server() -> Iterator[Postgres]:
     yield server
     if not server.running():
         server.start()
+    _forget_connections()
+
+
+def _forget_connections() -> None:
+    """Django's connections to a server that was stopped are dead: the main thread's, and that of asynchronous tests."""
+    from asgiref.sync import SyncToAsync
+    from django.db import connections
+
+    connections.close_all()
+    SyncToAsync.single_thread_executor.submit(connections.close_all).result()
 
 
 @pytest.fixture
