@@ -306,12 +306,12 @@ class DeliveryLoop:
                 """,
                 [self.worker, Jsonb(figures), self._began],
             )
-            if not self._began:
-                await forget_dead(connection)
-        if not self._began:
-            self._began = True
-            if sign := os.environ.get("GATEPOST_READY_FILE"):
-                await asyncio.to_thread(Path(sign).touch)
+            if self._began:
+                return
+            await forget_dead(connection)
+        self._began = True
+        if sign := os.environ.get("GATEPOST_READY_FILE"):
+            await asyncio.to_thread(Path(sign).touch)
 
     async def _listen(self) -> None:
         """Wake-ups from Redis until the connection breaks; after that the claims' own second is enough for a while."""

@@ -5,7 +5,7 @@ Units   octets; seconds on the event loop's clock.
 Errors  LineRefused (the session answers and lives on), Gone (the peer left; the session ends quietly).
 Source  RFC 5321 4.1.1, 4.5.3.2 (timeouts), RFC 3207 (STARTTLS), RFC 2920 (pipelining: replies leave together).
 
-aiosmtpd's SMTP is the base: its verbs by name, its session and envelope. Four things are done otherwise, for speed and
+aiosmtpd's SMTP is the base: its verbs by name, and its session. Four things are done otherwise, for speed and
 for exactness: `__init__` does not look every hook up again for each connection; content is searched for its end in one
 buffer instead of line by line; replies wait until the client's pipelined commands are used up; STARTTLS is the event
 loop's own, so that it may be uvloop.
@@ -17,7 +17,7 @@ from asyncio import sslproto
 from asyncio.streams import FlowControlMixin
 from typing import TYPE_CHECKING, Any
 
-from aiosmtpd.smtp import SMTP, Envelope, Session
+from aiosmtpd.smtp import SMTP, Session
 
 from relay.logs import get_logger
 from relay.smtp import replies
@@ -78,7 +78,6 @@ class Connection(SMTP):
         self._end: asyncio.TimerHandle | None = None
         self._reading_paused = False
         self.session: Any = None
-        self.envelope: Any = None
 
     # --- asyncio's side ------------------------------------------------------------------------------------------
 
@@ -94,7 +93,6 @@ class Connection(SMTP):
     def _forget(self) -> None:
         self.buffer.clear()
         self.session = Session(self.loop)
-        self.envelope = Envelope()
 
     def connection_lost(self, error: Exception | None) -> None:
         FlowControlMixin.connection_lost(self, error)
