@@ -43,6 +43,10 @@ class Reason(models.TextChoices):
     ABORTED = "aborted", _("The client gave up")
     THROTTLED = "throttled", _("Too many failures from this address")
     UNAVAILABLE = "unavailable", _("The database was out of reach")
+    MECHANISM_OFF = "mechanism_off", _("CRAM-MD5 is not switched on for it")
+    BAD_TOKEN = "bad_token", _("The access token is not valid here")
+    TOKEN_EXPIRED = "token_expired", _("The access token has expired")
+    TOKEN_OF_ANOTHER = "token_of_another", _("The access token belongs to another SMTP user")
 
 
 class AuthEvent(models.Model):

@@ -98,4 +98,32 @@ EXPLANATIONS: Final[dict[Reason, Explanation]] = {
         _("The login could not be checked because our database was out of reach. Your settings are not the cause."),
         _("Nothing to do: mail servers, and libraries with a queue, try again. If it lasts, contact support."),
     ),
+    Reason.MECHANISM_OFF: Explanation(
+        _(
+            "The client signed in with CRAM-MD5, which is switched off for this SMTP user, or on but without an app"
+            " password made since then."
+        ),
+        _(
+            "Set the client to SCRAM-SHA-256, or to PLAIN or LOGIN over TLS. If it knows CRAM-MD5 alone, switch that"
+            " on on the SMTP user's page, then make a new app password for it."
+        ),
+    ),
+    Reason.BAD_TOKEN: Explanation(
+        _(
+            "The client sent an access token that is not valid here: its signature, issuer, audience or scope is wrong,"
+            " or it was revoked."
+        ),
+        _(
+            "Let the client fetch a new token with the scope smtp.send. With an issuer of your own, compare its issuer,"
+            " audience and claim with those set in the panel."
+        ),
+    ),
+    Reason.TOKEN_EXPIRED: Explanation(
+        _("The client sent an access token after its end."),
+        _("Let the client fetch a new token before the old one ends: it is told how long a token lives."),
+    ),
+    Reason.TOKEN_OF_ANOTHER: Explanation(
+        _("The access token is valid, but for another SMTP user than the client named."),
+        _("Set the client's username to the SMTP user for which its token is issued, or leave it empty."),
+    ),
 }

@@ -35,6 +35,8 @@ class SmtpUser(models.Model):
     scram_salt = models.BinaryField(max_length=16)
     scram_iterations = models.PositiveIntegerField(default=4096)
     cram_md5_enabled_at = models.DateTimeField(null=True, blank=True)
+    # Goes up when the sessions that an access token opened must end; the accepting transaction compares it.
+    token_epoch = models.PositiveIntegerField(default=0, db_default=0)
     disabled_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(default=timezone.now)
 
@@ -46,7 +48,7 @@ class SmtpUser(models.Model):
 
 
 class AppPassword(models.Model):
-    """One secret of an SMTP user, shown once, stored as HMAC and SCRAM keys only."""
+    """One secret of an SMTP user, shown once, stored as HMAC and SCRAM keys; for CRAM-MD5 alone encrypted as well."""
 
     class Kind(models.TextChoices):
         APP = "app", _("App")
@@ -59,6 +61,9 @@ class AppPassword(models.Model):
     digest = models.BinaryField(max_length=32)
     scram_stored_key = models.BinaryField(max_length=32)
     scram_server_key = models.BinaryField(max_length=32)
+    # StoredKey and ServerKey of a device password as it is shown, in fours: SCRAM's client hashes what was typed.
+    scram_keys_as_shown = models.BinaryField(max_length=64, null=True)
+    cram_md5_secret = models.BinaryField(null=True)  # Fernet, under GATEPOST_ENCRYPTION_KEYS
     created_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True)
     created_at = models.DateTimeField(default=timezone.now)
     expires_at = models.DateTimeField(_("Expires"), null=True, blank=True)
