@@ -1,6 +1,7 @@
 """What happened: authentication attempts, their hourly sums, and the chained log of changes.
 
 Shapes  AuthEvent: one attempt (or one folded run of them), in daily partitions. AuthHour: sums of AuthEvent by hour.
+        LoginDay: sums of the accepted ones by day, with credential, mechanism and TLS version.
         ChangeEvent n-1 ChangeChain: one link of an organization's chain; chain 0 is the installation's own.
 Units   at, hour: aware UTC, by the clock of smtpd; stored_at: by that of PostgreSQL. count: attempts.
         `*_id`: values, not foreign keys, so that history outlives what it tells of.
@@ -47,6 +48,8 @@ class Reason(models.TextChoices):
     BAD_TOKEN = "bad_token", _("The access token is not valid here")
     TOKEN_EXPIRED = "token_expired", _("The access token has expired")
     TOKEN_OF_ANOTHER = "token_of_another", _("The access token belongs to another SMTP user")
+    MECHANISM_REFUSED = "mechanism_refused", _("The organization has switched this mechanism off")
+    TLS_REFUSED = "tls_refused", _("The TLS version is older than the organization allows")
 
 
 class AuthEvent(models.Model):
@@ -111,6 +114,32 @@ class AuthHour(models.Model):
             models.Index(fields=["organization_id", "-hour"], name="auth_hour_organization"),
             models.Index(fields=["ip", "-hour"], name="auth_hour_ip"),
         ]
+
+
+class LoginDay(models.Model):
+    """Accepted sign-ins of one UTC day with the same credential, address, mechanism and TLS version."""
+
+    day = models.DateField()
+    organization_id = models.BigIntegerField(null=True)
+    smtp_user_id = models.BigIntegerField(null=True)
+    app_password_id = models.BigIntegerField(null=True)  # null: an access token
+    ip = models.GenericIPAddressField()
+    mechanism = models.CharField(max_length=32)
+    tls_version = models.CharField(max_length=16, blank=True)
+    client_name = models.CharField(max_length=255, blank=True)  # of the last one
+    count = models.BigIntegerField()
+    first_at = models.DateTimeField()
+    last_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["day", "organization_id", "smtp_user_id", "app_password_id", "ip", "mechanism", "tls_version"],
+                name="login_day_key",
+                nulls_distinct=False,
+            )
+        ]
+        indexes = [models.Index(fields=["organization_id", "-day"], name="login_day_organization")]
 
 
 class RollupMark(models.Model):

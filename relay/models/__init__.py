@@ -1,6 +1,7 @@
 """The tables of the relay, a file for each noun."""
 
 from relay.models.domains import SendingDomain
+from relay.models.learning import NetworkLearning, SignInPolicy
 from relay.models.limits import LimitWindow
 from relay.models.messages import DeliveryAttempt, Message, MessageData, Recipient
 from relay.models.refusals import Refusal
@@ -16,11 +17,13 @@ __all__ = [
     "Message",
     "MessageData",
     "Network",
+    "NetworkLearning",
     "OrganizationRoute",
     "Recipient",
     "Refusal",
     "SenderAddress",
     "SendingDomain",
+    "SignInPolicy",
     "SmtpUser",
     "Worker",
 ]
