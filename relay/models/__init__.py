@@ -1,5 +1,6 @@
 """The tables of the relay, a file for each noun."""
 
+from relay.models.bans import Ban, ProtectedRange
 from relay.models.domains import SendingDomain
 from relay.models.learning import NetworkLearning, SignInPolicy
 from relay.models.limits import LimitWindow
@@ -11,6 +12,7 @@ from relay.models.workers import Worker
 
 __all__ = [
     "AppPassword",
+    "Ban",
     "CredentialChange",
     "DeliveryAttempt",
     "LimitWindow",
@@ -19,6 +21,7 @@ __all__ = [
     "Network",
     "NetworkLearning",
     "OrganizationRoute",
+    "ProtectedRange",
     "Recipient",
     "Refusal",
     "SenderAddress",
