@@ -17,6 +17,8 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+import audit.anomalies.models  # noqa: F401  # tables of this app that stand in a file of their own
+
 
 class Result(models.TextChoices):
     """What the client was told."""
@@ -34,6 +36,8 @@ class Reason(models.TextChoices):
     WRONG_PASSWORD = "wrong_password", _("The app password is wrong")
     REVOKED = "revoked", _("The app password was revoked")
     EXPIRED = "expired", _("The app password has expired")
+    ASLEEP = "asleep", _("The app password sleeps: it was not used for long")
+    CANARY = "canary", _("A canary was tried: it works nowhere and is only there to be found")
     USER_DISABLED = "user_disabled", _("The SMTP user is disabled")
     NETWORK = "network", _("The address is outside the allowlist")
     ORGANIZATION_SUSPENDED = "organization_suspended", _("The organization is suspended")
