@@ -24,6 +24,9 @@ _EVENTS = """DELETE FROM audit_authevent WHERE at < %(before)s AND (at, id) IN
              (SELECT at, id FROM audit_authevent WHERE at < %(before)s AND {whose} LIMIT %(batch)s)"""
 _HOURS = """DELETE FROM audit_authhour WHERE id IN
             (SELECT id FROM audit_authhour WHERE hour < %(before)s AND {whose} LIMIT %(batch)s)"""
+_DAYS = """DELETE FROM audit_loginday WHERE id IN
+           (SELECT id FROM audit_loginday WHERE day < (%(before)s AT TIME ZONE 'UTC')::date AND {whose}
+            LIMIT %(batch)s)"""
 _LISTED = "organization_id = ANY(%(organizations)s)"
 _NOT_LISTED = "(organization_id IS NULL OR organization_id <> ALL(%(organizations)s))"
 
@@ -49,6 +52,7 @@ def delete_expired(*, days_of: Mapping[int, int], default: int, now: datetime | 
         parameters = {"before": _midnight(now) - timedelta(days=days), "organizations": organizations, "batch": BATCH}
         events += _delete(_EVENTS.format(whose=whose), parameters)
         hours += _delete(_HOURS.format(whose=whose), parameters)
+        _delete(_DAYS.format(whose=whose), parameters)
     return Forgotten(tuple(partitions), events, hours)
 
 

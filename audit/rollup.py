@@ -21,7 +21,7 @@ _HOUR: Final = timedelta(hours=1)
 
 # A row is stamped when its statement starts, and seen when its transaction ends. The mark stays behind the start of
 # every transaction that writes, and 2 minutes behind in any case, so that no row can appear behind it.
-_NEXT_MARK = """
+NEXT_MARK = """
     SELECT least(
         least(%s, clock_timestamp()) - interval '2 minutes',
         (SELECT min(xact_start) FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND datname = current_database()
@@ -63,7 +63,7 @@ def roll_up_auth_hours(now: datetime | None = None) -> int:
             return 0
         mark = RollupMark.objects.filter(name=MARK).values_list("done_until", flat=True).first()
         cursor.execute("SELECT pg_stat_clear_snapshot()")  # else a transaction sees the same activity to its end
-        next_mark = _value(cursor, _NEXT_MARK, [now])  # before the rows are read
+        next_mark = _value(cursor, NEXT_MARK, [now])  # before the rows are read
         cursor.execute(_TOUCHED, [mark])
         hours = [hour for (hour,) in cursor.fetchall()]
         for start, end in _ranges(hours):

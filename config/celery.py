@@ -28,6 +28,7 @@ app.conf.update(
     timezone="UTC",
     beat_schedule={
         "roll up auth events": {"task": "relay.tasks.roll_up_auth_events", "schedule": 30.0},
+        "roll up logins": {"task": "relay.tasks.roll_up_logins", "schedule": 120.0},
         "make partitions ahead": {"task": "relay.tasks.make_partitions", "schedule": crontab(minute="7")},
         "delete expired data": {"task": "relay.tasks.delete_expired", "schedule": crontab(minute="23")},
     },

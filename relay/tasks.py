@@ -10,6 +10,7 @@ from typing import cast
 from celery import shared_task
 
 from accounts.retention import delete_ended_sessions, delete_old_failures
+from audit.logins import roll_up_login_days
 from audit.partitions import make_partitions as make_partitions_ahead
 from audit.retention import delete_expired as delete_expired_events
 from audit.rollup import roll_up_auth_hours
@@ -34,6 +35,12 @@ def _task(work: Work) -> Work:
 def roll_up_auth_events() -> None:
     """Adds new auth events to their hours' sums."""
     roll_up_auth_hours()
+
+
+@_task
+def roll_up_logins() -> None:
+    """Adds new accepted sign-ins to their days' sums."""
+    roll_up_login_days()
 
 
 @_task

@@ -1,7 +1,7 @@
 """Allowlists that are being learned from real sign-ins, and what an organization refuses of old ways to sign in.
 
-Shapes  NetworkLearning: at most one for each list (organization, SMTP user or app password); deleted when its ranges are
-        enforced or it is given up: what became of it is in the change log. SignInPolicy: at most one row for each
+Shapes  NetworkLearning: at most one for each list (organization, SMTP user or app password); deleted when its ranges
+        are enforced or it is given up, which the change log keeps. SignInPolicy: at most one row for each
         organization; without one nothing is refused.
 Units   since, started_at, planned_until: aware UTC. draft: list of {"cidr", "label", "ends_at"}, as the page saved it.
 Source  docs/data.md.

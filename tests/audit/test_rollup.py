@@ -127,7 +127,7 @@ def test_the_mark_waits_for_a_transaction_that_is_still_open(
     make_event: MakeEvent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rows that will appear when another connection commits lie after the mark, however long that takes."""
-    monkeypatch.setattr(rollup, "_NEXT_MARK", rollup._NEXT_MARK.replace("2 minutes", "0 minutes"))
+    monkeypatch.setattr(rollup, "NEXT_MARK", rollup.NEXT_MARK.replace("2 minutes", "0 minutes"))
     with other_connection() as writer:
         began = writer.execute("SELECT now(), pg_current_xact_id()").fetchone()
         assert began
