@@ -47,6 +47,7 @@ class Reason(models.TextChoices):
     MALFORMED = "malformed", _("The login could not be read")
     ABORTED = "aborted", _("The client gave up")
     THROTTLED = "throttled", _("Too many failures from this address")
+    BANNED = "banned", _("The address was banned for guessing")
     UNAVAILABLE = "unavailable", _("The database was out of reach")
     MECHANISM_OFF = "mechanism_off", _("CRAM-MD5 is not switched on for it")
     BAD_TOKEN = "bad_token", _("The access token is not valid here")
@@ -78,6 +79,7 @@ class AuthEvent(models.Model):
     port = models.IntegerField()
     worker = models.CharField(max_length=64)
     count = models.IntegerField(default=1)
+    first_at = models.DateTimeField(null=True)  # of a folded run, whose `at` is the minute of its key; else null
     last_at = models.DateTimeField()
     samples = ArrayField(models.CharField(max_length=255), default=list, blank=True)
     stored_at = models.DateTimeField(db_default=Now(), editable=False)  # shows the rollup what was stored late
