@@ -49,6 +49,20 @@ EXPLANATIONS: Final[dict[Reason, Explanation]] = {
         _("The client sent the right app password after its expiry date."),
         _("Make a new app password on the SMTP user's page, with a later expiry date or none, for the client."),
     ),
+    Reason.ASLEEP: Explanation(
+        _("The client sent the right app password, but it sleeps: nothing had signed in with it for a long time."),
+        _(
+            "If the client is yours, a member wakes the app password on its page, and the client works again as it is."
+            " If it is not yours, revoke the app password: somebody found an old one."
+        ),
+    ),
+    Reason.CANARY: Explanation(
+        _("The client sent a canary, a password that works nowhere. Nobody has a reason to use it, except to try it."),
+        _(
+            "Look where you put this canary: whoever tried it has read that place. Revoke and replace every real app"
+            " password that was kept there."
+        ),
+    ),
     Reason.USER_DISABLED: Explanation(
         _("The SMTP user is disabled, so none of its app passwords works."),
         _("Enable the SMTP user on its page, or give the client another SMTP user."),
@@ -93,6 +107,13 @@ EXPLANATIONS: Final[dict[Reason, Explanation]] = {
     Reason.THROTTLED: Explanation(
         _("There were too many failed logins from this address, so this one was put off without being checked."),
         _("Correct the settings of the client that fails, and wait for the time named in the reply."),
+    ),
+    Reason.BANNED: Explanation(
+        _("The address was banned for a while because it had guessed at passwords; the connection was ended at once."),
+        _(
+            "If the address is yours, lift the ban under Bans: that is possible once one of your SMTP users has signed"
+            " in from it. Find the device that fails there; the ban's evidence says what it tried."
+        ),
     ),
     Reason.UNAVAILABLE: Explanation(
         _("The login could not be checked because our database was out of reach. Your settings are not the cause."),

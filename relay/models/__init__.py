@@ -5,6 +5,7 @@ from relay.models.domains import SendingDomain
 from relay.models.learning import NetworkLearning, SignInPolicy
 from relay.models.limits import LimitWindow
 from relay.models.messages import DeliveryAttempt, Message, MessageData, Recipient
+from relay.models.password_life import CredentialAlarm, LeakReport, PasswordNotice, PasswordPolicy
 from relay.models.refusals import Refusal
 from relay.models.routes import OrganizationRoute
 from relay.models.smtp_users import AppPassword, CredentialChange, Network, SenderAddress, SmtpUser
@@ -13,14 +14,18 @@ from relay.models.workers import Worker
 __all__ = [
     "AppPassword",
     "Ban",
+    "CredentialAlarm",
     "CredentialChange",
     "DeliveryAttempt",
+    "LeakReport",
     "LimitWindow",
     "Message",
     "MessageData",
     "Network",
     "NetworkLearning",
     "OrganizationRoute",
+    "PasswordNotice",
+    "PasswordPolicy",
     "ProtectedRange",
     "Recipient",
     "Refusal",

@@ -6,6 +6,8 @@ Units   recipients_per_hour: accepted recipients in a rolling hour. `*_at`: awar
 Source  RFC 5802 (salt, StoredKey, ServerKey), RFC 4616 (PLAIN), docs/data.md.
 """
 
+from datetime import datetime
+
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -53,6 +55,14 @@ class AppPassword(models.Model):
     class Kind(models.TextChoices):
         APP = "app", _("App")
         DEVICE = "device", _("Device")  # 16 characters for printers and cameras, only with an allowlist
+        CANARY = "canary", _("Canary")  # looks like an app password, works nowhere, raises an alert when it is tried
+
+    class Because(models.TextChoices):
+        """Why it was revoked."""
+
+        MEMBER = "member", _("by a member or by the API")
+        REPLACED = "replaced", _("its replacement has taken over")
+        LEAKED = "leaked", _("it was found where it should not be")
 
     smtp_user = models.ForeignKey(SmtpUser, on_delete=models.PROTECT, related_name="app_passwords")
     name = models.CharField(_("Name"), max_length=64)
@@ -68,15 +78,27 @@ class AppPassword(models.Model):
     created_at = models.DateTimeField(default=timezone.now)
     expires_at = models.DateTimeField(_("Expires"), null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
+    revoked_because = models.CharField(max_length=8, choices=Because.choices, blank=True, default="", db_default="")
+    slept_at = models.DateTimeField(null=True, blank=True)  # unused for long: it does not sign in until it is woken
+    woken_at = models.DateTimeField(null=True, blank=True)
+    replaces = models.ForeignKey(
+        "self", on_delete=models.SET_NULL, null=True, blank=True, related_name="replacements"
+    )  # the one that this one was made to take over from
     last_used_at = models.DateTimeField(null=True, blank=True)
     last_used_ip = models.GenericIPAddressField(null=True, blank=True)
     last_used_client = models.CharField(max_length=255, blank=True)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["smtp_user", "digest"], name="app_password_digest")]
+        indexes = [models.Index(fields=["digest"], name="app_password_by_digest")]  # for what was found somewhere
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def idle_since(self) -> datetime:
+        """Since when nothing has signed in with it."""
+        return max(filter(None, (self.created_at, self.last_used_at, self.woken_at)))
 
 
 class Network(models.Model):
