@@ -67,7 +67,7 @@ class CredentialAlarm(models.Model):
 
 
 class LeakReport(models.Model):
-    """A secret that was found somewhere. Stored alike whether it is one of ours: nothing can be told from the answer."""
+    """A secret that was found somewhere. Stored alike whether or not it is ours: no answer can tell."""
 
     at = models.DateTimeField(default=timezone.now)
     digests = ArrayField(models.BinaryField(max_length=32))  # as app password and as API key, under each pepper
