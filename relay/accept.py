@@ -38,9 +38,10 @@ from relay.submission import Accepted, Ended, Envelope, Outcome, Submission
 READ_SENDERS = """
     SELECT wanted.smtp_user_id, wanted.app_password_id, smtp_user.disabled_at IS NOT NULL, smtp_user.excess,
            smtp_user.recipients_per_hour, smtp_user.recipients_per_hour_per_ip, customer.state,
-           plan.recipients_per_hour,
+           plan.recipients_per_hour, smtp_user.token_epoch,
            CASE WHEN password.revoked_at IS NOT NULL THEN 'revoked'
-                WHEN password.expires_at <= clock_timestamp() THEN 'expired' ELSE '' END,
+                WHEN password.expires_at <= clock_timestamp() THEN 'expired'
+                WHEN password.slept_at IS NOT NULL THEN 'asleep' ELSE '' END,
            extract(epoch FROM clock_timestamp())::float8
     FROM unnest(%b::bigint[], %b::bigint[]) AS wanted (smtp_user_id, app_password_id)
     JOIN relay_smtpuser smtp_user ON smtp_user.id = wanted.smtp_user_id
@@ -89,11 +90,12 @@ class SenderState:
     recipients_per_hour_per_ip: int | None
     organization_state: str
     plan_recipients_per_hour: int
+    token_epoch: int
 
 
 @dataclass(slots=True)
 class Reading:
-    """What the transaction read under its locks. passwords: "revoked", "expired" or "" by app password."""
+    """What the transaction read under its locks. passwords: "revoked", "expired", "asleep" or "", by app password."""
 
     rows: dict[Key, Row]
     senders: dict[int, SenderState]
@@ -120,10 +122,15 @@ class Reading:
             return Ended(Reason.USER_DISABLED)
         if sender.organization_state == Organization.State.SUSPENDED:
             return Ended(Reason.ORGANIZATION_SUSPENDED)
-        ended = self.passwords.get(submission.app_password_id, "revoked")
+        if submission.token is not None:
+            if submission.token.epoch != sender.token_epoch:
+                return Ended(Reason.REVOKED)
+            return Ended(Reason.TOKEN_EXPIRED) if submission.token.until <= self.now else None
+        ended = self.passwords.get(submission.app_password_id or NO_PASSWORD, "revoked")
         return Ended(Reason(ended)) if ended else None
 
 
+NO_PASSWORD = 0  # no app password has this id: the sender signed in by a token
 LOOKS = 5  # a second one is usual; each more would need yet another limit set in between
 
 
@@ -183,7 +190,7 @@ class Acceptor:
 
 async def _lock_and_read(conn: AsyncConnection[Any], batch: Sequence[Submission], keys: set[Key]) -> Reading:
     """One round trip. The clock is read by the second statement: within the first it could precede the lock."""
-    pairs = {(submission.smtp_user_id, submission.app_password_id) for submission in batch}
+    pairs = {(submission.smtp_user_id, submission.app_password_id or NO_PASSWORD) for submission in batch}
     locked = await conn.execute(LOCK_ROWS, key_arrays(keys))
     read = await conn.execute(READ_SENDERS, [list(column) for column in zip(*pairs, strict=True)])
     rows = rows_from(await locked.fetchall())
