@@ -83,15 +83,75 @@ class AuthEvent(models.Model):
     last_at = models.DateTimeField()
     samples = ArrayField(models.CharField(max_length=255), default=list, blank=True)
     stored_at = models.DateTimeField(db_default=Now(), editable=False)  # shows the rollup what was stored late
+    kind = models.GeneratedField(
+        # A number for result, reason, mechanism and TLS version together: what indexes hold instead of four texts.
+        expression=models.Func("result", "reason", "mechanism", "tls_version", function="audit_kind"),
+        output_field=models.IntegerField(),
+        db_persist=True,
+    )
 
     class Meta:
         indexes = [
-            models.Index(fields=["organization_id", "-at"], name="auth_event_organization"),
-            models.Index(fields=["smtp_user_id", "-at"], name="auth_event_smtp_user"),
-            models.Index(fields=["ip", "-at"], name="auth_event_ip"),
-            models.Index(fields=["username_given", "-at"], name="auth_event_username"),
+            models.Index(fields=["organization_id", "kind", "-at"], name="auth_event_organization_kind"),
+            models.Index(fields=["smtp_user_id", "kind", "-at"], name="auth_event_smtp_user_kind"),
+            models.Index(fields=["ip", "organization_id", "kind", "-at"], name="auth_event_ip_kind"),
+            models.Index(fields=["username_given", "organization_id", "kind", "-at"], name="auth_event_username_kind"),
+            models.Index(fields=["kind", "-at"], name="auth_event_kind"),
             models.Index(fields=["reference"], name="auth_event_reference"),
             BrinIndex(fields=["stored_at"], name="auth_event_stored", autosummarize=True),
+        ]
+
+
+class AuthKind(models.Model):
+    """A kind of attempt that an organization (0: nobody's) has had: what AuthEvent.kind stands for. By a trigger."""
+
+    pk = models.CompositePrimaryKey("organization_id", "kind")
+    organization_id = models.BigIntegerField()
+    kind = models.IntegerField()
+    result = models.CharField(max_length=8)
+    reason = models.CharField(max_length=24)
+    mechanism = models.CharField(max_length=32)  # "?" for all that are none of ours
+    tls_version = models.CharField(max_length=16, blank=True)
+
+
+class AuthPending(models.Model):
+    """Attempts stored and not in the sums yet: written by a trigger of AuthEvent, taken away by the rollup."""
+
+    hour = models.DateTimeField()
+    organization_id = models.BigIntegerField(null=True)
+    smtp_user_id = models.BigIntegerField(null=True)
+    ip = models.GenericIPAddressField()
+    result = models.CharField(max_length=8)
+    reason = models.CharField(max_length=24)
+    count = models.BigIntegerField()  # negative: a row was changed to less, or to another group
+    first_at = models.DateTimeField()
+    last_at = models.DateTimeField()
+
+
+class AuthDay(models.Model):
+    """Attempts of one UTC day with the same organization, SMTP user, address, result and reason."""
+
+    day = models.DateField()
+    organization_id = models.BigIntegerField(null=True)
+    smtp_user_id = models.BigIntegerField(null=True)
+    ip = models.GenericIPAddressField()
+    result = models.CharField(max_length=8, choices=Result.choices)
+    reason = models.CharField(max_length=24, choices=Reason.choices)
+    count = models.BigIntegerField()
+    first_at = models.DateTimeField()
+    last_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["day", "organization_id", "smtp_user_id", "ip", "result", "reason"],
+                name="auth_day_key",
+                nulls_distinct=False,
+            )
+        ]
+        indexes = [
+            models.Index(fields=["organization_id", "-day"], name="auth_day_organization"),
+            models.Index(fields=["ip", "-day"], name="auth_day_ip"),
         ]
 
 

@@ -1,14 +1,16 @@
-"""Sums of authentication attempts by hour: AuthHour from AuthEvent.
+"""Sums of authentication attempts by hour and by day: AuthHour and AuthDay, from what AuthPending holds.
 
-Shapes  Every hour that a row stored since the mark touches is summed again from its events, whole: running twice, or
-        over rows that came late, gives the same sums. What is summed is AuthEvent.count: a folded run counts whole.
-Units   now: aware; it can only hold the mark back, never carry it past PostgreSQL's own clock.
+Shapes  A trigger of AuthEvent puts what each statement stored, or changed, into AuthPending, in the same transaction.
+        A run takes all of it away and adds it to the sums, in one transaction: nothing is counted twice or not at all,
+        whatever dies between, however late a row comes; and it costs what is new, not what is there. What is summed
+        is AuthEvent.count: a folded run counts whole, and again as it grows.
+        sum_again() makes the sums of some hours and days anew from the events: a repair, and what tests compare with.
+Units   Hours and days are UTC's. now: aware; only for the mark, which it can hold back.
 Errors  Those of the database; nothing is half done then, the next run does it all.
-Source  docs/data.md, AuthHour.
+Source  docs/data.md, AuthHour; audit/migrations/0006_sums_at_once.py.
 """
 
-from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from django.db import connection, transaction
@@ -17,59 +19,77 @@ from audit.models import RollupMark
 
 MARK: Final = "auth_hours"
 _LOCK: Final = 0x6761_7465_0002  # advisory: of two rollups at once, one goes home
-_HOUR: Final = timedelta(hours=1)
+_DAY: Final = timedelta(days=1)
 
-# A row is stamped when its statement starts, and seen when its transaction ends. The mark stays behind the start of
-# every transaction that writes, and 2 minutes behind in any case, so that no row can appear behind it.
-NEXT_MARK = """
+# What was stored before is in the sums after the run: stored_at is when a statement began, and its row is seen when its
+# transaction ends, so the mark stays behind every open one that writes, and 2 minutes behind in any case.
+_NEXT_MARK = """
     SELECT least(
         least(%s, clock_timestamp()) - interval '2 minutes',
         (SELECT min(xact_start) FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND datname = current_database()
          AND pid <> pg_backend_pid())
     )
 """
-_TOUCHED = """
-    SELECT DISTINCT date_trunc('hour', at, 'UTC') FROM audit_authevent
-    WHERE stored_at >= coalesce(%s, '-infinity'::timestamptz) ORDER BY 1
-"""
-# Ids are never negative, so -1 can stand for NULL and the join can hash. Sums that did not change are not written.
-_SUM_AGAIN = """
-    WITH sums AS MATERIALIZED (
-        SELECT date_trunc('hour', at, 'UTC') AS hour, organization_id, smtp_user_id, ip, result, reason,
-               sum(count)::bigint AS count, min(at) AS first_at, max(last_at) AS last_at
-        FROM audit_authevent WHERE at >= %(start)s AND at < %(end)s
-        GROUP BY 1, 2, 3, 4, 5, 6
-    ), vanished AS (
-        DELETE FROM audit_authhour AS old WHERE old.hour >= %(start)s AND old.hour < %(end)s AND NOT EXISTS (
-            SELECT FROM sums WHERE sums.hour = old.hour AND sums.ip = old.ip
-            AND sums.result = old.result AND sums.reason = old.reason
-            AND coalesce(sums.organization_id, -1) = coalesce(old.organization_id, -1)
-            AND coalesce(sums.smtp_user_id, -1) = coalesce(old.smtp_user_id, -1)
-        )
+_GROUP: Final = "organization_id, smtp_user_id, ip, result, reason"
+_ADD = f"""
+    WITH taken AS (DELETE FROM audit_authpending RETURNING hour, {_GROUP}, count, first_at, last_at),
+    sums AS MATERIALIZED (
+        SELECT hour, {_GROUP}, sum(count)::bigint AS count, min(first_at) AS first_at, max(last_at) AS last_at
+        FROM taken GROUP BY hour, {_GROUP} HAVING sum(count) <> 0
+    ), hours AS (
+        INSERT INTO audit_authhour AS old (hour, {_GROUP}, count, first_at, last_at)
+        SELECT hour, {_GROUP}, count, first_at, last_at FROM sums
+        ON CONFLICT (hour, {_GROUP}) DO UPDATE SET count = old.count + excluded.count,
+            first_at = least(old.first_at, excluded.first_at), last_at = greatest(old.last_at, excluded.last_at)
+    ), days AS (
+        INSERT INTO audit_authday AS old (day, {_GROUP}, count, first_at, last_at)
+        SELECT (hour AT TIME ZONE 'UTC')::date, {_GROUP}, sum(count), min(first_at), max(last_at)
+        FROM sums GROUP BY 1, {_GROUP}
+        ON CONFLICT (day, {_GROUP}) DO UPDATE SET count = old.count + excluded.count,
+            first_at = least(old.first_at, excluded.first_at), last_at = greatest(old.last_at, excluded.last_at)
     )
-    INSERT INTO audit_authhour AS old
-        (hour, organization_id, smtp_user_id, ip, result, reason, count, first_at, last_at)
-    SELECT hour, organization_id, smtp_user_id, ip, result, reason, count, first_at, last_at FROM sums
-    ON CONFLICT (hour, organization_id, smtp_user_id, ip, result, reason) DO UPDATE
-    SET count = excluded.count, first_at = excluded.first_at, last_at = excluded.last_at
-    WHERE (old.count, old.first_at, old.last_at) IS DISTINCT FROM (excluded.count, excluded.first_at, excluded.last_at)
+    SELECT count(DISTINCT hour), coalesce(bool_or(count < 0), false), min(hour), max(hour) FROM sums
+"""  # noqa: S608  # only names of columns are put into it
+_EMPTY_GROUPS = """
+    DELETE FROM audit_authhour WHERE hour BETWEEN %(first)s AND %(last)s AND count <= 0;
+    DELETE FROM audit_authday WHERE day BETWEEN (%(first)s AT TIME ZONE 'UTC')::date
+                                        AND (%(last)s AT TIME ZONE 'UTC')::date AND count <= 0
 """
+_SUM_AGAIN = f"""
+    LOCK TABLE audit_authpending IN SHARE ROW EXCLUSIVE MODE;
+    DELETE FROM audit_authpending WHERE hour >= %(start)s AND hour < %(end)s;
+    DELETE FROM audit_authhour WHERE hour >= %(start)s AND hour < %(end)s;
+    DELETE FROM audit_authday WHERE day >= (%(start)s AT TIME ZONE 'UTC')::date
+                                AND day < (%(end)s AT TIME ZONE 'UTC')::date;
+    INSERT INTO audit_authhour (hour, {_GROUP}, count, first_at, last_at)
+    SELECT date_trunc('hour', at, 'UTC'), {_GROUP}, sum(count), min(coalesce(first_at, at)), max(last_at)
+    FROM audit_authevent WHERE at >= %(start)s AND at < %(end)s GROUP BY 1, {_GROUP};
+    INSERT INTO audit_authday (day, {_GROUP}, count, first_at, last_at)
+    SELECT (hour AT TIME ZONE 'UTC')::date, {_GROUP}, sum(count), min(first_at), max(last_at)
+    FROM audit_authhour WHERE hour >= %(start)s AND hour < %(end)s GROUP BY 1, {_GROUP}
+"""  # noqa: S608
 
 
 def roll_up_auth_hours(now: datetime | None = None) -> int:
-    """Sum every hour touched since the last run. The number of hours summed; 0 as well while another run is at it."""
+    """Add what is new. The number of hours that it touched; 0 as well while another run is at it."""
     with transaction.atomic(), connection.cursor() as cursor:
-        if not _value(cursor, "SELECT pg_try_advisory_xact_lock(%s)", [_LOCK]):
+        if not _row(cursor, "SELECT pg_try_advisory_xact_lock(%s)", [_LOCK])[0]:
             return 0
-        mark = RollupMark.objects.filter(name=MARK).values_list("done_until", flat=True).first()
         cursor.execute("SELECT pg_stat_clear_snapshot()")  # else a transaction sees the same activity to its end
-        next_mark = _value(cursor, NEXT_MARK, [now])  # before the rows are read
-        cursor.execute(_TOUCHED, [mark])
-        hours = [hour for (hour,) in cursor.fetchall()]
-        for start, end in _ranges(hours):
-            cursor.execute(_SUM_AGAIN, {"start": start, "end": end})
+        (next_mark,) = _row(cursor, _NEXT_MARK, [now])  # before the rows are read
+        hours, less, first, last = _row(cursor, _ADD, [])
+        if less:
+            cursor.execute(_EMPTY_GROUPS, {"first": first, "last": last})
         RollupMark.objects.update_or_create(name=MARK, defaults={"done_until": next_mark})
-        return len(hours)
+        return int(hours)
+
+
+def sum_again(*, since: datetime, until: datetime) -> None:
+    """Make the sums of whole UTC days anew from their events; writers of new events wait meanwhile."""
+    start, end = _midnight(since), _midnight(until + _DAY - timedelta(microseconds=1))
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+        cursor.execute(_SUM_AGAIN, {"start": start, "end": end})
 
 
 def rolled_up_until() -> datetime | None:
@@ -77,17 +97,10 @@ def rolled_up_until() -> datetime | None:
     return RollupMark.objects.filter(name=MARK).values_list("done_until", flat=True).first()
 
 
-def _ranges(hours: Iterable[datetime]) -> list[tuple[datetime, datetime]]:
-    """Ascending hours joined where they touch: a late row of last month must not make the month be read."""
-    ranges: list[tuple[datetime, datetime]] = []
-    for hour in hours:
-        if ranges and ranges[-1][1] == hour:
-            ranges[-1] = (ranges[-1][0], hour + _HOUR)
-        else:
-            ranges.append((hour, hour + _HOUR))
-    return ranges
+def _midnight(at: datetime) -> datetime:
+    return at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
-def _value(cursor: Any, query: str, parameters: list[Any]) -> Any:
+def _row(cursor: Any, query: str, parameters: list[Any]) -> Any:
     cursor.execute(query, parameters)
-    return cursor.fetchone()[0]
+    return cursor.fetchone()

@@ -61,7 +61,7 @@ def test_the_table_made_in_sql_is_the_table_that_django_would_make() -> None:
             AuthEvent._meta.db_table = table
             for index in AuthEvent._meta.indexes:
                 index.name = index.name.removeprefix("twin_")
-    assert columns("audit_authevent") == columns("audit_twin")
+    assert sorted(columns("audit_authevent")) == sorted(columns("audit_twin"))  # columns that came later stand last
     assert index_shapes("audit_authevent") == index_shapes("audit_twin")
 
 
