@@ -165,6 +165,7 @@ GATEPOST_PROXY_PEERS = env_networks("GATEPOST_PROXY_PEERS")
 GATEPOST_UVLOOP = env_bool("GATEPOST_UVLOOP", True)
 GATEPOST_METRICS_PORT = env_int("GATEPOST_METRICS_PORT", 0)  # of the first smtpd process; 0: none
 GATEPOST_LONG_LINES = env_choice("GATEPOST_LONG_LINES", ("accept", "refuse"), "accept")
+GATEPOST_CRAM_MD5 = env_bool("GATEPOST_CRAM_MD5", False)
 
 ROUTES = ("sandbox", "smarthost")
 GATEPOST_DEFAULT_ROUTE = env_choice("GATEPOST_DEFAULT_ROUTE", ROUTES, "sandbox" if GATEPOST_DEMO else "")
@@ -222,6 +223,33 @@ AXES_IPWARE_PROXY_COUNT = env_int("GATEPOST_PROXY_COUNT", 0)
 # Counts of account mails and of forms that strangers send. Django's own 300 entries would be pushed out by a flood.
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "OPTIONS": {"MAX_ENTRIES": 100_000}}}
 
+# --- OAuth ---------------------------------------------------------------------------------------------------------
+
+# The BCP switches are RFC 9700: no implicit or password grant, PKCE by S256 alone, no token at rest but its hash.
+OAUTH2_PROVIDER = {
+    "OIDC_ISS_ENDPOINT": GATEPOST_WEB_URL,
+    "SCOPES": {"smtp.send": _("Send mail")},
+    "DEFAULT_SCOPES": ["smtp.send"],
+    "OAUTH2_VALIDATOR_CLASS": "relay.oauth.validator.Validator",
+    "ACCESS_TOKEN_GENERATOR": "relay.oauth.tokens.make_access_token",
+    "REFRESH_TOKEN_GENERATOR": "relay.oauth.tokens.make_refresh_token",
+    "AUTHORIZATION_CODE_EXPIRE_SECONDS": 60,
+    "ACCESS_TOKEN_EXPIRE_SECONDS": 3600,
+    "REFRESH_TOKEN_EXPIRE_SECONDS": 90 * 24 * 3600,  # unused
+    "REFRESH_TOKEN_REUSE_PROTECTION": True,
+    "ALLOWED_REDIRECT_URI_SCHEMES": ["https", "http"],  # http for loopback alone: relay.oauth.clients
+    "COMPLIANT_BCP_RFC9700_IMPLICIT_GRANT": True,
+    "COMPLIANT_BCP_RFC9700_PASSWORD_GRANT": True,
+    "COMPLIANT_BCP_RFC9700_PKCE_METHOD": True,
+    "COMPLIANT_BCP_RFC9700_ACCESS_TOKEN_TRANSPORT": True,
+    "COMPLIANT_BCP_RFC9700_AUTHZ_RESPONSE_ISS": True,
+    "COMPLIANT_BCP_RFC9700_TOKEN_STORAGE": True,
+}
+OAUTH2_PROVIDER_APPLICATION_MODEL = "oauth.OAuthClient"
+OAUTH2_PROVIDER_GRANT_MODEL = "oauth.OAuthGrant"
+OAUTH2_PROVIDER_ACCESS_TOKEN_MODEL = "oauth.OAuthAccessToken"  # noqa: S105  # a model's name
+OAUTH2_PROVIDER_REFRESH_TOKEN_MODEL = "oauth.OAuthRefreshToken"  # noqa: S105
+
 # --- Django --------------------------------------------------------------------------------------------------------
 
 DEBUG = False
@@ -246,6 +274,8 @@ INSTALLED_APPS = [
     "audit",
     "accounts",
     "relay",
+    "relay.oauth",
+    "oauth2_provider",
 ]
 MIDDLEWARE = [
     "config.bounds.at_once",
