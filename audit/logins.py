@@ -19,18 +19,26 @@ from django.db.models import Max, Min, QuerySet, Sum
 from django.utils import timezone
 
 from audit.models import AuthEvent, LoginDay, Result, RollupMark
-from audit.rollup import NEXT_MARK
 
 MARK: Final = "login_days"
 TAIL: Final = timedelta(minutes=10)  # of events that the sums may not have yet, if the rollup runs
 _LOCK: Final = 0x6761_7465_0003  # advisory: of two rollups at once, one goes home
 _KEY: Final = ("smtp_user_id", "app_password_id", "ip", "mechanism", "tls_version")
 
+# A row is stamped when its statement starts, and seen when its transaction ends. The mark stays behind the start of
+# every transaction that writes, and 2 minutes behind in any case, so that no row can appear behind it.
+_NEXT_MARK = """
+    SELECT least(
+        least(%s, clock_timestamp()) - interval '2 minutes',
+        (SELECT min(xact_start) FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND datname = current_database()
+         AND pid <> pg_backend_pid())
+    )
+"""
 _TOUCHED = """
     SELECT DISTINCT (at AT TIME ZONE 'UTC')::date FROM audit_authevent
     WHERE stored_at >= coalesce(%s, '-infinity'::timestamptz) AND result = 'accepted' ORDER BY 1
 """
-# As the hourly sums: -1 stands for NULL so that the join can hash, and sums that did not change are not written.
+# Ids are never negative, so -1 can stand for NULL and the join can hash. Sums that did not change are not written.
 _SUM_AGAIN = """
     WITH sums AS MATERIALIZED (
         SELECT %(day)s::date AS day, organization_id, smtp_user_id, app_password_id, ip, mechanism, tls_version,
@@ -64,7 +72,7 @@ def roll_up_login_days(now: datetime | None = None) -> int:
         if not _value(cursor, "SELECT pg_try_advisory_xact_lock(%s)", [_LOCK]):
             return 0
         cursor.execute("SELECT pg_stat_clear_snapshot()")
-        next_mark = _value(cursor, NEXT_MARK, [now])  # before the rows are read
+        next_mark = _value(cursor, _NEXT_MARK, [now])  # before the rows are read
         cursor.execute(_TOUCHED, [_mark()])
         days = [day for (day,) in cursor.fetchall()]
         for day in days:

@@ -1,27 +1,35 @@
 """Allowlists: from which addresses an SMTP user may sign in.
 
-Shapes  A list is all live rows of one owner: the organization, one of its SMTP users, or one app password.
+Shapes  A list is all live rows of one owner: the organization, one of its SMTP users, or one app password: Allowlist.
         No rows allow any address; an address must pass every list that has rows. A list whose rows have all ended
         allows nobody: an end date never opens the door.
 Errors  NetworkRefused (a ValidationError) with words for a form.
 Source  RFC 4632 (CIDR), RFC 4291 2.5.5.2 (IPv4-mapped addresses are their IPv4).
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    collapse_addresses,
+    ip_address,
+    ip_network,
+)
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import Max, Q, QuerySet, Sum
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from accounts.models import Organization
 from audit.changes import Actor, record_change
-from audit.models import AuthEvent, Result
-from audit.queries import AddressUse, accepted_addresses
+from audit.logins import LoginUse, logins
 from relay.changes import announce
 from relay.models import AppPassword, Network, SmtpUser
 
@@ -31,7 +39,6 @@ Range = IPv4Network | IPv6Network
 NETWORKS_MAX = 200  # of one list; the whole of it is read at each sign-in
 LABEL_MAX = 64
 ALL_MAPPED = IPv6Network("::ffff:0:0/96")  # every IPv4 address there is
-TAIL = timedelta(minutes=10)  # sign-ins that the hourly sums may not have yet
 
 
 class NetworkRefused(ValidationError):
@@ -40,12 +47,59 @@ class NetworkRefused(ValidationError):
 
 @dataclass(frozen=True, slots=True)
 class RefusedLogin:
-    """Sign-ins of the last days that a list would have refused."""
+    """Sign-ins of the last days that a list would have refused. client_name: of the last one."""
 
     username: str
     ip: str
     count: int
     last_at: datetime
+    app_password: str = ""  # its name; empty for an access token
+    client_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What ranges would have done to the accepted sign-ins of the last days."""
+
+    days: int
+    logins: int
+    refused: list[RefusedLogin]  # most first
+
+    @property
+    def refused_logins(self) -> int:
+        return sum(each.count for each in self.refused)
+
+
+@dataclass(frozen=True, slots=True)
+class Allowlist:
+    """Whose list: the organization's, one SMTP user's, or one app password's (of that SMTP user)."""
+
+    organization: Organization
+    smtp_user: SmtpUser | None = None
+    app_password: AppPassword | None = None
+
+    def __str__(self) -> str:
+        if self.smtp_user is None:
+            return self.organization.name
+        return f"{self.smtp_user}: {self.app_password}" if self.app_password else str(self.smtp_user)
+
+    @property
+    def level(self) -> str:
+        return "app_password" if self.app_password else "smtp_user" if self.smtp_user else "organization"
+
+    @property
+    def rows(self) -> QuerySet[Network]:
+        return list_of(self.organization, smtp_user=self.smtp_user, app_password=self.app_password)
+
+    def logins(self, *, since: datetime, now: datetime) -> list[LoginUse]:
+        """Accepted sign-ins that the list speaks of."""
+        return logins(
+            self.organization.pk,
+            since=since,
+            smtp_user_id=self.smtp_user.pk if self.smtp_user else None,
+            app_password_id=self.app_password.pk if self.app_password else None,
+            now=now,
+        )
 
 
 def parse_address(text: str) -> Address:
@@ -154,37 +208,60 @@ def would_refuse(
     *,
     networks: Iterable[str],
     smtp_user: SmtpUser | None = None,
+    app_password: AppPassword | None = None,
     days: int = 7,
     now: datetime | None = None,
 ) -> list[RefusedLogin]:
-    """Accepted sign-ins of the last days from outside these ranges, by SMTP user and address, most first.
+    """Accepted sign-ins of the last days from outside these ranges, most first. No ranges refuse nobody."""
+    owner = Allowlist(organization, smtp_user, app_password)
+    return preview(owner, [parse_network(text) for text in networks], days=days, now=now).refused
 
-    Counted from the hourly sums: an organization may sign in millions of times a week. since is its full hour there.
-    """
-    ranges = [parse_network(text) for text in networks] or None
+
+def preview(owner: Allowlist, ranges: Iterable[Range], *, days: int, now: datetime | None = None) -> Preview:
+    """What the list would have refused, if it had been these ranges; from daily sums, so it may be asked often."""
     now = now or timezone.now()
-    smtp_user_id = smtp_user.pk if smtp_user else None
-    uses = accepted_addresses(organization.pk, since=now - timedelta(days=days), smtp_user_id=smtp_user_id)
-    known = {(use.smtp_user_id, use.ip) for use in uses}
-    recent = _recent_addresses(organization.pk, since=now - TAIL, smtp_user_id=smtp_user_id)
-    uses += [use for use in recent if (use.smtp_user_id, use.ip) not in known]
-    refused = [use for use in uses if not allowed(parse_address(use.ip), ranges)]
-    names = dict(SmtpUser.objects.filter(organization=organization).values_list("pk", "username"))
-    return sorted(
-        (RefusedLogin(names.get(use.smtp_user_id, ""), use.ip, use.count, use.last_at) for use in refused),
-        key=lambda login: -login.count,
-    )
+    inside, refused, total = _Ranges(ranges), [], 0
+    names = dict(SmtpUser.objects.filter(organization=owner.organization).values_list("pk", "username"))
+    uses = owner.logins(since=now - timedelta(days=days), now=now)
+    for use in uses:
+        total += use.count
+        if use.smtp_user_id is not None and not inside.hold(parse_address(use.ip)):
+            refused.append(use)
+    return Preview(days, total, _told(refused, names))
 
 
-def _recent_addresses(organization_id: int, *, since: datetime, smtp_user_id: int | None) -> list[AddressUse]:
-    """As accepted_addresses(), from the events themselves."""
-    events = AuthEvent.objects.filter(
-        organization_id=organization_id, result=Result.ACCEPTED, at__gte=since, smtp_user_id__isnull=False
-    )
-    if smtp_user_id is not None:
-        events = events.filter(smtp_user_id=smtp_user_id)
-    sums = events.values("smtp_user_id", "ip").annotate(attempts=Sum("count"), latest=Max("last_at"))
-    return [AddressUse(row["smtp_user_id"] or 0, row["ip"], row["attempts"], row["latest"]) for row in sums]
+def _told(refused: Iterable[LoginUse], names: dict[int, str]) -> list[RefusedLogin]:
+    """One line for each credential and address, whatever mechanism and TLS version it used."""
+    lines: dict[tuple[int | None, int | None, str], list[LoginUse]] = {}
+    for use in refused:
+        lines.setdefault((use.smtp_user_id, use.app_password_id, use.ip), []).append(use)
+    wanted = {password_id for _user, password_id, _ip in lines if password_id is not None}
+    passwords = dict(AppPassword.objects.filter(pk__in=wanted).values_list("pk", "name"))
+    found = []
+    for (user_id, password_id, ip), uses in lines.items():
+        last = max(uses, key=lambda use: use.last_at)
+        count = sum(use.count for use in uses)
+        name = passwords.get(password_id, "") if password_id is not None else ""
+        found.append(RefusedLogin(names.get(user_id or 0, ""), ip, count, last.last_at, name, last.client_name))
+    return sorted(found, key=lambda login: (-login.count, login.username, login.ip))
+
+
+class _Ranges:
+    """Many addresses against many ranges. None given allow everybody, as an empty list does."""
+
+    def __init__(self, ranges: Iterable[Range]) -> None:
+        given = list(ranges)
+        self._all = not given
+        self._spans: dict[int, tuple[list[int], list[int]]] = {}
+        for version in (4, 6):
+            own = collapse_addresses(each for each in given if each.version == version)  # type: ignore[type-var]
+            pairs = [(int(each.network_address), int(each.broadcast_address)) for each in own]
+            self._spans[version] = ([first for first, _last in pairs], [last for _first, last in pairs])
+
+    def hold(self, ip: Address) -> bool:
+        firsts, lasts = self._spans[ip.version]
+        place = bisect_right(firsts, int(ip)) - 1
+        return self._all or (place >= 0 and int(ip) <= lasts[place])
 
 
 def _refuse_overlap(network: Range, rows: QuerySet[Network]) -> None:
