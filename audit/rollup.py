@@ -23,7 +23,7 @@ _DAY: Final = timedelta(days=1)
 
 # What was stored before is in the sums after the run: stored_at is when a statement began, and its row is seen when its
 # transaction ends, so the mark stays behind every open one that writes, and 2 minutes behind in any case.
-_NEXT_MARK = """
+NEXT_MARK: Final = """
     SELECT least(
         least(%s, clock_timestamp()) - interval '2 minutes',
         (SELECT min(xact_start) FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND datname = current_database()
@@ -76,7 +76,7 @@ def roll_up_auth_hours(now: datetime | None = None) -> int:
         if not _row(cursor, "SELECT pg_try_advisory_xact_lock(%s)", [_LOCK])[0]:
             return 0
         cursor.execute("SELECT pg_stat_clear_snapshot()")  # else a transaction sees the same activity to its end
-        (next_mark,) = _row(cursor, _NEXT_MARK, [now])  # before the rows are read
+        (next_mark,) = _row(cursor, NEXT_MARK, [now])  # before the rows are read
         hours, less, first, last = _row(cursor, _ADD, [])
         if less:
             cursor.execute(_EMPTY_GROUPS, {"first": first, "last": last})
