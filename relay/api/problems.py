@@ -25,7 +25,10 @@ log = get_logger(__name__)
 
 RETRY_SECONDS = 10
 # Refusals of the core that the same request would not have met at another time, or after another change.
-CONFLICTS = {"taken", "duplicate", "covered", "covers", "plan", "full", "disabled", "allowlist"}
+CONFLICTS = {
+    "taken", "duplicate", "covered", "covers", "plan", "full", "disabled", "allowlist",
+    "ended", "asleep", "canary", "replaced", "alone",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,7 @@ KINDS = {
     "conflict": Kind(409, "It does not fit what is there", "A name is taken, the plan is full, a list has it already."),
     "gone": Kind(410, "No longer kept", "The content of the message has passed its retention."),
     "validation": Kind(422, "Values are not right", "errors names each one with a pointer or parameter."),
+    "too-often": Kind(429, "Too many requests", "Try again after the seconds in Retry-After."),
     "internal": Kind(500, "Something went wrong", "Tell the operator the reference: it finds the cause in the log."),
     "unavailable": Kind(503, "Not available right now", "Try again after the seconds in Retry-After."),
 }
