@@ -4,6 +4,7 @@ Shapes  app: "gp_" + 22 random base62 characters + 6 base62 characters of CRC-32
         device: 16 characters of lower-case Crockford base32, shown in fours; spaces and dashes do not count.
 Units   22 base62 characters are 131 bits; 16 base32 characters are 80 bits.
 Errors  None: text that is no app password simply has a digest that nobody stored.
+        A device password has SCRAM keys of both ways to type it: the client hashes it, so it cannot be read leniently.
 Source  RFC 5802 section 3 (SaltedPassword, StoredKey, ServerKey); RFC 7677 (SHA-256, 4096 iterations at least).
 """
 
@@ -33,6 +34,18 @@ class StoredForms:
     digest: bytes
     scram_stored_key: bytes
     scram_server_key: bytes
+    scram_keys_as_shown: bytes | None = None  # of a device password with its dashes: StoredKey, ServerKey
+
+
+SCRAM_ITERATIONS = 4096  # of every name, known or not: another number would tell them apart
+
+
+def scram_salt(username: str) -> bytes:
+    """Made from the name alone, so that a name has its salt before there is an SMTP user, and whether there is or not.
+
+    The key is the one that is never rotated: the salt of a name must stay.
+    """
+    return hmac.digest(settings.GATEPOST_AUDIT_KEY, b"scram salt\0" + username.encode(), "sha256")[:16]
 
 
 def make_app_secret() -> str:
@@ -60,11 +73,13 @@ def digests(secret: str) -> list[bytes]:
 def stored_forms(secret: str, *, salt: bytes, iterations: int) -> StoredForms:
     text = canonical(secret)
     stored_key, server_key = scram_keys(text, salt=salt, iterations=iterations)
+    as_shown = None if secret == text else b"".join(scram_keys(secret, salt=salt, iterations=iterations))
     return StoredForms(
         hint=f"{text[:7]}…" if text.startswith(PREFIX) else f"{text[:4]}-…",
         digest=digests(secret)[0],
         scram_stored_key=stored_key,
         scram_server_key=server_key,
+        scram_keys_as_shown=as_shown,
     )
 
 

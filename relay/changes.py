@@ -12,6 +12,7 @@ from django.db import transaction
 from relay.models import CredentialChange
 
 CHANNEL = "gatepost:credentials"
+TOKEN_SESSIONS = 0  # as app_password_id: the sessions that access tokens opened; no app password has this id
 
 
 def announce(

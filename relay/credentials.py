@@ -9,10 +9,9 @@ Locks   A change that ends something first locks the organization's limit row, a
 """
 
 import re
-import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
@@ -23,7 +22,7 @@ from django.utils.translation import gettext as _
 from accounts.models import Organization, User
 from audit.changes import Actor, record_change
 from audit.models import Reason
-from relay import app_passwords, limits
+from relay import app_passwords, cram_md5, limits, password_policy
 from relay.changes import announce
 from relay.models import AppPassword, Network, SmtpUser
 from relay.networks import Address, Range, allowed
@@ -75,6 +74,10 @@ class PasswordState:
     expires_at: datetime | None
     networks: tuple[Range, ...] | None = None
     needs_allowlist: bool = False  # a device password: too short to be tried from anywhere
+    asleep: bool = False  # unused for long; a member can wake it
+    canary: bool = False  # there to be found and tried; it works nowhere
+    scram_keys: tuple[tuple[bytes, bytes], ...] = field(default=(), repr=False)  # StoredKey, ServerKey by spelling
+    cram_md5_secret: bytes | None = field(default=None, repr=False)  # sealed
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,16 @@ class UserState:
     passwords: tuple[PasswordState, ...]
     organization_networks: tuple[Range, ...] | None = None
     networks: tuple[Range, ...] | None = None
+    scram_salt: bytes = b""
+    scram_iterations: int = app_passwords.SCRAM_ITERATIONS
+    cram_md5: bool = False
+    token_epoch: int = 0  # sessions of access tokens that began in an earlier one have ended
+
+
+class Proof(Protocol):
+    """What a client showed for an app password: relay.proofs has the kinds."""
+
+    def find(self, state: UserState, /) -> PasswordState | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +116,9 @@ class Verdict:
         return self.reason is Reason.OK
 
 
-def verify(state: UserState, secret: str, *, ip: Address, now: datetime) -> Verdict:
+def verify(state: UserState, proof: Proof, *, ip: Address, now: datetime) -> Verdict:
     """The secret first: what else is wrong is only told of somebody who has it."""
-    digest = app_passwords.match(secret, (password.digest for password in state.passwords))
-    password = next((each for each in state.passwords if each.digest == digest), None)
+    password = proof.find(state)
     if password is None:
         return Verdict(Reason.WRONG_PASSWORD)
     return Verdict(_obstacle(state, password, ip=ip, now=now) or Reason.OK, password.id)
@@ -117,12 +129,23 @@ def _obstacle(state: UserState, password: PasswordState, *, ip: Address, now: da
         return Reason.REVOKED
     if password.expires_at and password.expires_at <= now:
         return Reason.EXPIRED
+    if password.canary:
+        return Reason.CANARY
+    if password.asleep:
+        return Reason.ASLEEP
+    return obstacle_of_user(state, ip=ip, own=password.networks, needs_allowlist=password.needs_allowlist)
+
+
+def obstacle_of_user(
+    state: UserState, *, ip: Address, own: tuple[Range, ...] | None = None, needs_allowlist: bool = False
+) -> Reason | None:
+    """What stands against the SMTP user itself, whatever it signs in with. own: the allowlist of an app password."""
     if state.disabled:
         return Reason.USER_DISABLED
     if state.organization_state == Organization.State.SUSPENDED:
         return Reason.ORGANIZATION_SUSPENDED
-    lists = (state.organization_networks, state.networks, password.networks)
-    if not allowed(ip, *lists) or (password.needs_allowlist and not any(lists)):
+    lists = (state.organization_networks, state.networks, own)
+    if not allowed(ip, *lists) or (needs_allowlist and not any(lists)):
         return Reason.NETWORK
     return None
 
@@ -157,7 +180,7 @@ def create_smtp_user(
                 description=description.strip(),
                 excess=excess,
                 **limits_given,
-                scram_salt=secrets.token_bytes(16),
+                scram_salt=app_passwords.scram_salt(username),
             )
     except IntegrityError:
         raise NameTaken(
@@ -224,10 +247,13 @@ def create_app_password(
     kind: str = AppPassword.Kind.APP,
     expires_at: datetime | None = None,
     created_by: User | None = None,
+    replaces: AppPassword | None = None,
 ) -> NewAppPassword:
-    """Makes a secret, stores what verifies it, and returns it this once. Raises Disabled, AllowlistNeeded, PlanFull."""
+    """Makes a secret, stores what verifies it, and returns it this once. Raises Disabled, AllowlistNeeded, PlanFull,
+    PolicyRefused. Without an end it gets the latest that the organization's policy allows."""
     row = SmtpUser.objects.select_for_update(no_key=True).get(pk=smtp_user.pk)
-    _refuse_app_password(row, name=name.strip(), kind=kind, expires_at=expires_at)
+    _refuse_app_password(row, name=name.strip(), kind=kind, expires_at=expires_at, replaces=replaces)
+    expires_at = password_policy.end_within(row.organization_id, expires_at, kind=kind)
     secret = app_passwords.make_device_secret() if kind == AppPassword.Kind.DEVICE else app_passwords.make_app_secret()
     forms = app_passwords.stored_forms(secret, salt=bytes(row.scram_salt), iterations=row.scram_iterations)
     app_password = AppPassword.objects.create(
@@ -238,27 +264,34 @@ def create_app_password(
         digest=forms.digest,
         scram_stored_key=forms.scram_stored_key,
         scram_server_key=forms.scram_server_key,
+        scram_keys_as_shown=forms.scram_keys_as_shown,
+        cram_md5_secret=cram_md5.kept(row, secret),
         expires_at=expires_at,
         created_by=created_by,
+        replaces=replaces,
     )
     announce(row.organization_id, smtp_user_id=row.pk, app_password_id=app_password.pk)
     values = {"name": app_password.name, "kind": kind, "expires_at": expires_at.isoformat() if expires_at else None}
-    _record_password("app_password.created", app_password, actor, values)
+    values |= {"replaces": replaces.name} if replaces else {}
+    record_password("app_password.created", app_password, actor, values)
     return NewAppPassword(app_password, secret)
 
 
 @transaction.atomic
-def revoke_app_password(app_password: AppPassword, *, actor: Actor) -> None:
+def revoke_app_password(
+    app_password: AppPassword, *, actor: Actor, because: str = AppPassword.Because.MEMBER, **more: Any
+) -> None:
     """Ends it now and for good; sessions that it opened are closed with 421. Revoking twice changes nothing."""
     limits.lock_organization(app_password.smtp_user.organization_id)
     row = AppPassword.objects.select_for_update(no_key=True).select_related(None).get(pk=app_password.pk)
     if row.revoked_at is None:
-        row.revoked_at = timezone.now()
-        row.save(update_fields=["revoked_at"])
+        row.revoked_at, row.cram_md5_secret = timezone.now(), None  # what ended need not be readable any more
+        row.revoked_because = because
+        row.save(update_fields=["revoked_at", "revoked_because", "cram_md5_secret"])
         owner = app_password.smtp_user
         announce(owner.organization_id, smtp_user_id=owner.pk, app_password_id=row.pk, ends_sessions=True)
-        _record_password("app_password.revoked", row, actor, {"name": row.name})
-    app_password.revoked_at = row.revoked_at
+        record_password("app_password.revoked", row, actor, {"name": row.name, "because": because, **more})
+    app_password.revoked_at, app_password.revoked_because = row.revoked_at, row.revoked_because
 
 
 def organization_changed(organization: Organization) -> None:
@@ -309,18 +342,21 @@ def _refuse_beyond_plan(organization: Organization) -> None:
         raise PlanFull(_("The plan has room for %(most)d SMTP users."), code="plan", params={"most": most})
 
 
-def _refuse_app_password(smtp_user: SmtpUser, *, name: str, kind: str, expires_at: datetime | None) -> None:
+def _refuse_app_password(
+    smtp_user: SmtpUser, *, name: str, kind: str, expires_at: datetime | None, replaces: AppPassword | None
+) -> None:
     if not name:
         raise CredentialRefused(_("Give it a name, so that you know later what uses it."), code="name")
     if len(name) > 64:
         raise CredentialRefused(_("The name may have 64 characters at most."), code="length")
     if kind not in AppPassword.Kind.values:
-        raise CredentialRefused(_("The kind is app or device."), code="kind")
+        raise CredentialRefused(_("The kind is app, device or canary."), code="kind")
     if expires_at is not None and expires_at <= timezone.now():
         raise CredentialRefused(_("The expiry lies in the past."), code="expired")
     if smtp_user.disabled_at is not None:
         raise Disabled(_("This SMTP user is disabled. Enable it first."), code="disabled")
-    if kind == AppPassword.Kind.DEVICE and not _has_allowlist(smtp_user):
+    inherited = replaces is not None and replaces.networks.exists()
+    if kind == AppPassword.Kind.DEVICE and not (inherited or _has_allowlist(smtp_user)):
         raise AllowlistNeeded(
             _("A device password is short, so it needs an allowlist. Add a network first."), code="allowlist"
         )
@@ -347,7 +383,7 @@ def _record(action: str, smtp_user: SmtpUser, actor: Actor, values: dict[str, An
     )
 
 
-def _record_password(action: str, app_password: AppPassword, actor: Actor, values: dict[str, Any]) -> None:
+def record_password(action: str, app_password: AppPassword, actor: Actor, values: dict[str, Any]) -> None:
     owner = app_password.smtp_user
     record_change(
         action,

@@ -38,8 +38,13 @@ SELECT smtp_user.id, smtp_user.organization_id, smtp_user.username, customer.sta
        smtp_user.may_send_null, smtp_user.excess,
        smtp_user.recipients_per_hour IS NOT NULL OR smtp_user.recipients_per_hour_per_ip IS NOT NULL,
        CASE WHEN customer.state = 'pending' THEN 'sandbox' ELSE coalesce(chosen.route, %(default_route)s) END,
+       encode(smtp_user.scram_salt, 'hex'), smtp_user.scram_iterations, smtp_user.cram_md5_enabled_at IS NOT NULL,
+       smtp_user.token_epoch,
        (SELECT json_agg(json_build_array(password.id, encode(password.digest, 'hex'), password.revoked_at IS NOT NULL,
-                                         extract(epoch FROM password.expires_at), password.kind))
+                                         extract(epoch FROM password.expires_at), password.kind,
+                                         encode(password.scram_stored_key || password.scram_server_key ||
+                                                coalesce(password.scram_keys_as_shown, ''), 'hex'),
+                                         encode(password.cram_md5_secret, 'escape'), password.slept_at IS NOT NULL))
         FROM relay_apppassword password WHERE password.smtp_user_id = smtp_user.id),
        (SELECT json_agg(json_build_array(network.smtp_user_id, network.app_password_id, text(network.cidr),
                                          network.ends_at IS NULL OR network.ends_at > now()))
@@ -207,7 +212,8 @@ async def _query(pool: AsyncConnectionPool[Any], names: list[str]) -> dict[str, 
 
 def _entry(record: tuple[Any, ...]) -> Entry:
     id, organization_id, username, organization_state, disabled, may_send_null, excess, limits, route = record[:9]
-    passwords, networks, senders, domains = (part or [] for part in record[9:])
+    salt, iterations, cram_md5, token_epoch = record[9:13]
+    passwords, networks, senders, domains = (part or [] for part in record[13:])
     state = UserState(
         smtp_user_id=id,
         organization_id=organization_id,
@@ -216,6 +222,10 @@ def _entry(record: tuple[Any, ...]) -> Entry:
         disabled=disabled,
         organization_networks=_list_of(networks, None, None),
         networks=_list_of(networks, id, None),
+        scram_salt=bytes.fromhex(salt),
+        scram_iterations=iterations,
+        cram_md5=cram_md5 and settings.GATEPOST_CRAM_MD5,
+        token_epoch=token_epoch,
         passwords=tuple(
             PasswordState(
                 id=password_id,
@@ -224,14 +234,23 @@ def _entry(record: tuple[Any, ...]) -> Entry:
                 expires_at=datetime.fromtimestamp(float(expires), UTC) if expires is not None else None,
                 networks=_list_of(networks, id, password_id),
                 needs_allowlist=kind == "device",
+                asleep=asleep,
+                canary=kind == "canary",
+                scram_keys=_pairs_of_keys(bytes.fromhex(keys)),
+                cram_md5_secret=sealed.encode() if sealed else None,
             )
-            for password_id, digest, revoked, expires, kind in passwords
+            for password_id, digest, revoked, expires, kind, keys, sealed, asleep in passwords
         ),
     )
     standings = {name: DomainStanding(verified, held_elsewhere) for name, verified, held_elsewhere in domains}
     return Entry(
         state, route, excess, may_send_null, limits, frozenset(pattern.casefold() for pattern in senders), standings
     )
+
+
+def _pairs_of_keys(keys: bytes) -> tuple[tuple[bytes, bytes], ...]:
+    """StoredKey and ServerKey, 32 octets each, one pair after the other."""
+    return tuple((keys[at : at + 32], keys[at + 32 : at + 64]) for at in range(0, len(keys), 64))
 
 
 def _list_of(networks: list[Any], smtp_user_id: int | None, app_password_id: int | None) -> tuple[Range, ...] | None:

@@ -180,7 +180,15 @@ EXPLANATIONS: Final[dict[Reply, Explanation]] = {
         _("The sign-in could not be checked at that moment. It says nothing about the app password."), _TRY_AGAIN
     ),
     replies.AUTH_MECHANISM: Explanation(
-        _("The program tried a way to sign in that is not offered."), _("Set it to PLAIN or LOGIN, over TLS.")
+        _("The program tried a way to sign in that is not offered."),
+        _("Set it to SCRAM-SHA-256, PLAIN or LOGIN, over TLS."),
+    ),
+    replies.AUTH_CHANNEL_BINDING: Explanation(
+        _("The program asked to tie its sign-in to the encryption (channel binding), which is not offered."),
+        _("Set it to SCRAM-SHA-256 without -PLUS, or update its mail library."),
+    ),
+    replies.AUTH_INITIAL: Explanation(
+        _("The program spoke first, in a way to sign in (CRAM-MD5) where the server does."), _UPDATE
     ),
     replies.AUTH_CANCELLED: Explanation(
         _("The program broke its own sign-in off."), _("Mostly no password is set in it: look into its settings.")
@@ -247,6 +255,10 @@ EXPLANATIONS: Final[dict[Reply, Explanation]] = {
         ),
         _("Look at the SMTP user's page. If the password was replaced, give the program the new one."),
         Place.SMTP_USER,
+    ),
+    replies.TOKEN_ENDED: Explanation(
+        _("The access token with which the program had signed in came to its end."),
+        _("Nothing to do if the program fetches a new token and connects again by itself; if not, its library must."),
     ),
     replies.NO_MEMORY: Explanation(_("Too much mail was on its way through the server at that moment."), _TRY_AGAIN),
     replies.NO_DISK: Explanation(_("The server's disk was nearly full. The operator is told of it."), _TRY_AGAIN),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from django.conf import settings
 
+from relay import app_passwords
 from relay.smtp import content, paths, protocol, replies, sasl, session
 from relay.smtp.replies import Reply
 
@@ -53,7 +54,9 @@ def test_the_sizes_are_those_of_the_code() -> None:
     assert (session.ERRORS_MAX, session.ERRORS_MAX_SIGNED_IN) == (20, 10_000)
     assert "refusals in a session | 20 before a sign-in, 10,000 after it" in PLAIN
     assert protocol.COMMAND_SECONDS == 300 and protocol.DATA_OCTETS_PER_SECOND == 1000
-    assert set(sasl.MECHANISMS) == {"PLAIN", "LOGIN"}
+    for mechanism in (*sasl.MECHANISMS, sasl.CRAM_MD5):
+        assert f"{mechanism}" in PLAIN.partition("### Which mechanism")[2].partition("### SCRAM-SHA-256")[0]
+    assert app_passwords.SCRAM_ITERATIONS == 4096 and "with 4,096 iterations" in PLAIN
 
 
 def test_the_defaults_are_those_of_the_settings() -> None:

@@ -8,7 +8,7 @@ from django.db import transaction
 from django.db.models import F
 
 from relay import limits
-from relay.changes import announce
+from relay.changes import TOKEN_SESSIONS, announce
 from relay.models import SmtpUser
 
 
@@ -20,4 +20,4 @@ def end_token_sessions(organization_id: int, *, smtp_user_id: int | None = None)
     if smtp_user_id is not None:
         concerned = concerned.filter(pk=smtp_user_id)
     concerned.update(token_epoch=F("token_epoch") + 1)
-    announce(organization_id, smtp_user_id=smtp_user_id)
+    announce(organization_id, smtp_user_id=smtp_user_id, app_password_id=TOKEN_SESSIONS, ends_sessions=True)

@@ -1,38 +1,39 @@
-"""AUTH: PLAIN and LOGIN under TLS, one public answer to every failure, the true reason in the audit row.
+"""AUTH, under TLS: one public answer to every failure, and the true reason in the audit row.
 
-Source  RFC 4954, RFC 4616; docs/smtp.md, AUTH.
+Shapes  smtp_AUTH: exchange (relay.smtp.exchanges), verdict (relay.submission), answer, audit row.
+Source  RFC 4954; docs/smtp.md, AUTH.
 Units   seconds on the event loop's clock.
 
 A failure is answered at a fixed time after the response was read, whatever the work took: neither a cache nor a missing
 user can be told from a wrong password by waiting. It is a timer, so it holds nobody else up.
 """
 
-import asyncio
-import math
-import random
+import contextlib
+import time
 
 from audit.models import Reason, Result
 from audit.record import attempt
+from relay import cram_md5
+from relay.directory import canonical_username
 from relay.networks import parse_address
-from relay.smtp import replies, sasl
+from relay.proofs import ScramProof
+from relay.smtp import replies, sasl, scram
+from relay.smtp.exchanges import AuthRefused, Exchanges
 from relay.smtp.protocol import LineRefused
-from relay.smtp.replies import Reply
-from relay.smtp.state import Identity, SessionState
-from relay.submission import Authentication, authenticate
+from relay.smtp.state import Identity
+from relay.submission import Authentication, authenticate, authenticate_token
 
 FAILURES_MAX = 3
-JITTER_SECONDS = 0.03
+
+Claim = sasl.Login | sasl.TokenLogin
 
 
-class AuthRefused(Exception):
-    """The exchange ended before a credential was judged."""
+class AuthVerb(Exchanges):
+    @property
+    def mechanisms(self) -> tuple[str, ...]:
+        """What EHLO lists, and nothing else is taken."""
+        return (*sasl.MECHANISMS, sasl.CRAM_MD5) if cram_md5.is_allowed() else sasl.MECHANISMS
 
-    def __init__(self, reply: Reply, reason: Reason) -> None:
-        super().__init__(reply.text)
-        self.reply, self.reason = reply, reason
-
-
-class AuthVerb(SessionState):
     async def smtp_AUTH(self, argument: str) -> None:
         mechanism, _, initial = argument.partition(" ")
         mechanism = mechanism.upper()
@@ -40,11 +41,11 @@ class AuthVerb(SessionState):
             return
         try:
             login = await self._exchange(mechanism, initial.strip().encode() if initial else None)
+            await self._judge(mechanism, login)
         except AuthRefused as refused:
             reference = self.refuse(refused.reply)
-            self._record(Authentication(refused.reason), mechanism, "", Result.REFUSED, reference)
-            return
-        await self._judge(mechanism, login)
+            result = Result.ERROR if refused.reason is Reason.UNAVAILABLE else Result.REFUSED
+            self._record(Authentication(refused.reason), mechanism, refused.username, result, reference)
 
     def _auth_is_possible(self, mechanism: str) -> bool:
         if not self.session.host_name:
@@ -58,51 +59,20 @@ class AuthVerb(SessionState):
             self.refuse(replies.AUTH_IN_MAIL)
         elif not mechanism:
             self.refuse(replies.SYNTAX.filled(syntax="AUTH mechanism"))
-        elif mechanism not in sasl.MECHANISMS:
+        elif mechanism not in self.mechanisms:
             self.refuse(replies.AUTH_MECHANISM)
         else:
             return True
         return False
 
-    async def _exchange(self, mechanism: str, initial: bytes | None) -> sasl.Login:
-        """The SASL conversation. Raises AuthRefused."""
-        try:
-            if mechanism == "PLAIN":
-                return sasl.plain(await self._response(initial, sasl.EMPTY_CHALLENGE))
-            username = sasl.text(await self._response(initial, sasl.USERNAME_CHALLENGE))
-            return sasl.Login(username, sasl.text(await self._response(None, sasl.PASSWORD_CHALLENGE)))
-        except (sasl.NotBase64, sasl.Malformed):
-            raise AuthRefused(replies.AUTH_NOT_BASE64, Reason.MALFORMED) from None
-
-    async def _response(self, initial: bytes | None, challenge: bytes) -> bytes:
-        """The initial response if there is one ("=" is the empty one), else the answer to the challenge."""
-        if initial is not None:
-            line = b"" if initial == b"=" else initial
-        else:
-            self.send(challenge)
-            try:
-                line = await self.read_line()
-            except LineRefused as refused:
-                long = refused.reply is replies.TOO_LONG
-                raise AuthRefused(replies.AUTH_TOO_LONG if long else refused.reply, Reason.MALFORMED) from None
-            if line == b"*":
-                raise AuthRefused(replies.AUTH_CANCELLED, Reason.ABORTED)
-        if len(line) > sasl.RESPONSE_OCTETS_MAX:
-            raise AuthRefused(replies.AUTH_TOO_LONG, Reason.MALFORMED)
-        return sasl.decode(line)
-
-    async def _judge(self, mechanism: str, login: sasl.Login) -> None:
+    async def _judge(self, mechanism: str, login: Claim) -> None:
         received = self.loop.time()
-        if login.authzid and login.authzid != login.username:
-            found = Authentication(Reason.IDENTITY)
-        elif not login.username or not login.secret:
-            found = Authentication(Reason.MALFORMED)
-        else:
-            found = await authenticate(
-                self.server.directory, username=login.username, secret=login.secret, ip=parse_address(self.ip)
-            )
-            self.server.figures.auth_seconds.observe(self.loop.time() - received)
-        if found.entry is not None and found.app_password_id is not None:
+        found = await self._verdict(login)
+        self.server.figures.auth_seconds.observe(self.loop.time() - received)
+        if found.entry is not None and isinstance(login, sasl.Login) and isinstance(login.proof, ScramProof):
+            await self._prove_ourselves(login.proof, found, login.username)
+            found = await self._verdict(login)  # it may have been withdrawn while the client looked at our proof
+        if found.entry is not None:
             self._accept(mechanism, login, found)
         elif found.reason is Reason.UNAVAILABLE:
             reference = self.refuse(replies.AUTH_UNAVAILABLE)
@@ -110,18 +80,51 @@ class AuthVerb(SessionState):
         else:
             await self._fail(mechanism, login, found, received)
 
-    def _accept(self, mechanism: str, login: sasl.Login, found: Authentication) -> None:
-        assert found.entry is not None and found.app_password_id is not None
+    async def _verdict(self, login: Claim) -> Authentication:
+        ip = parse_address(self.ip)
+        if isinstance(login, sasl.TokenLogin):
+            if not login.token:
+                return Authentication(Reason.MALFORMED)
+            return await authenticate_token(
+                self.server.pool, self.server.directory, username=login.username, token=login.token, ip=ip
+            )
+        if login.authzid and canonical_username(login.authzid) != canonical_username(login.username):
+            return Authentication(Reason.IDENTITY)
+        if not login.username or login.proof is None:
+            return Authentication(Reason.MALFORMED)
+        return await authenticate(self.server.directory, username=login.username, proof=login.proof, ip=ip)
+
+    async def _prove_ourselves(self, proof: ScramProof, found: Authentication, username: str) -> None:
+        """SCRAM's last word to a client that is right (RFC 5802 7), which goes as a challenge (RFC 4954 4)."""
+        assert found.entry is not None
+        password = proof.find(found.entry.state)
+        assert password is not None
+        final = sasl.challenge(scram.server_final(proof.signature(password)))
+        try:
+            answer = await self._response(None, final, username)
+        except sasl.NotBase64:
+            answer = b"?"
+        if answer:
+            raise AuthRefused(replies.AUTH_NOT_BASE64, Reason.MALFORMED, username)
+
+    def _accept(self, mechanism: str, login: Claim, found: Authentication) -> None:
+        assert found.entry is not None
+        now = self.loop.time()
         self.identity = Identity(
-            found.entry, found.app_password_id, mechanism, self.tls_version, self.tls_cipher, self.loop.time()
+            found.entry, found.app_password_id, mechanism, self.tls_version, self.tls_cipher, now, found.token
         )
+        if found.token is not None:
+            self.ends_at = now + found.token.until - time.time()
         self.server.index(self)
         self.send(replies.AUTHENTICATED.line())
-        self._record(found, mechanism, login.username, Result.ACCEPTED, None)
+        username = login.username or found.entry.state.username  # a token names its SMTP user by itself
+        self._record(found, mechanism, username, Result.ACCEPTED, None)
 
-    async def _fail(self, mechanism: str, login: sasl.Login, found: Authentication, received: float) -> None:
+    async def _fail(self, mechanism: str, login: Claim, found: Authentication, received: float) -> None:
         await self.flush()
-        await asyncio.sleep(self._fixed_time(received) - self.loop.time())
+        await self._at_fixed_time(received, self.server.auth_delay_seconds)
+        if isinstance(login, sasl.TokenLogin):
+            await self._tell_error(login)
         self.auth_failures += 1
         reference = self.refuse(replies.AUTH_FAILED)
         self._record(found, mechanism, login.username, Result.REFUSED, reference)
@@ -129,18 +132,16 @@ class AuthVerb(SessionState):
             self.refuse(replies.AUTH_TOO_MANY)
             self.finish()
 
-    def _fixed_time(self, received: float) -> float:
-        """The delay after the response was read; if the work took longer, the next multiple of it."""
-        delay = self.server.auth_delay_seconds
-        if delay <= 0:
-            return received
-        multiples = max(1, math.ceil((self.loop.time() - received) / delay))
-        return received + multiples * delay + random.uniform(0, JITTER_SECONDS)  # noqa: S311  # no secret is made of it
+    async def _tell_error(self, login: sasl.TokenLogin) -> None:
+        """A failed token is told in JSON first; the answer to whatever the client says then is one (RFC 7628 3.2.3)."""
+        self.send(sasl.challenge(login.error))
+        with contextlib.suppress(LineRefused):
+            await self.read_line()
 
     def _record(
         self, found: Authentication, mechanism: str, username: str, result: Result, reference: str | None
     ) -> None:
-        known = mechanism if mechanism in sasl.MECHANISMS else "other"
+        known = mechanism if mechanism in self.mechanisms else "other"
         self.server.figures.auth.labels(known, result.value, found.reason.value).inc()
         self.server.recorder.auth(
             attempt(

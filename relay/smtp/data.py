@@ -6,6 +6,7 @@ Source  RFC 5321 4.1.1.4, 6.1; RFC 3030 (BDAT); RFC 6409 8.
 import asyncio
 from datetime import UTC, datetime
 
+from audit.models import Reason
 from audit.record import new_reference, printable
 from relay import senders
 from relay.ids import uuid7
@@ -132,6 +133,7 @@ class DataVerbs(SessionState):
             mechanism=self.identity.mechanism,
             port=self.port,
             worker=self.server.name,
+            token=self.identity.token,
         )
 
     def _trace(self, identity: Identity, transaction: Transaction, reference: str, now: datetime) -> bytes:
@@ -157,6 +159,8 @@ class DataVerbs(SessionState):
             self.refuse(over_limit(outcome, len(submission.recipients)))
         elif isinstance(outcome, Ended):
             self.ended = True  # the loop says 421 and closes
+            if outcome.reason is Reason.TOKEN_EXPIRED:
+                self.last_words = replies.TOKEN_ENDED
         elif outcome.disk_is_full:
             self.server.note_full_disk()
             self.refuse(replies.NO_DISK, about=outcome.why)

@@ -71,6 +71,8 @@ AUTH_UNAVAILABLE = Reply(454, "4.7.0", "Temporary authentication failure, try ag
 AUTH_MECHANISM = Reply(504, "5.5.4", "Unrecognized authentication mechanism")
 AUTH_CANCELLED = Reply(501, "5.7.0", "Authentication cancelled")
 AUTH_NOT_BASE64 = Reply(501, "5.5.2", "The response could not be decoded")
+AUTH_CHANNEL_BINDING = Reply(501, "5.5.4", "Channel binding is not offered")  # RFC 5802 6
+AUTH_INITIAL = Reply(501, "5.7.0", "This mechanism takes no initial response")
 AUTH_TOO_LONG = Reply(500, "5.5.6", "Authentication exchange line is too long")
 AUTH_AGAIN = Reply(503, "5.5.1", "Already authenticated")
 AUTH_IN_MAIL = Reply(503, "5.5.1", "AUTH is not permitted during a mail transaction")
@@ -96,6 +98,7 @@ NEVER_FITS = Reply(
     452, "4.5.3", "{count} recipients never fit the limit of {limit} emails an hour {whose}; send fewer at once"
 )
 ENDED = Reply(421, "4.7.0", "The credential was withdrawn, closing the connection")
+TOKEN_ENDED = Reply(421, "4.7.0", "The access token has expired, closing the connection")
 NO_MEMORY = Reply(452, "4.3.1", "Too much mail is in flight here, try again in a moment")
 NO_DISK = Reply(452, "4.3.1", "The disk is nearly full here, try again later")
 TOO_BIG = Reply(552, "5.3.4", "The message exceeds {most} octets")

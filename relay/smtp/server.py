@@ -21,6 +21,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from audit.record import new_reference
 from relay.certificate import ensure_certificate, tls_context
+from relay.changes import TOKEN_SESSIONS
 from relay.database import conninfo
 from relay.directory import Directory
 from relay.disk import look
@@ -177,6 +178,8 @@ class Server:
             now = self.loop.time()
             for session in [each for each in self._connections if each.deadline < now]:
                 session.close_with(replies.IDLE, new_reference())
+            for session in [each for each in self._connections if each.ends_at < now]:
+                session.end(replies.TOKEN_ENDED)
 
     def note_full_disk(self) -> None:
         """A database on another machine has no disk left (53100): MAIL is refused for a while, then tried again."""
@@ -225,5 +228,5 @@ def _concerns(change: Change, session: SessionState) -> bool:
     identity = session.identity
     return identity is not None and (
         change.smtp_user_id in (None, identity.smtp_user_id)
-        and change.app_password_id in (None, identity.app_password_id)
+        and change.app_password_id in (None, identity.app_password_id or TOKEN_SESSIONS)
     )

@@ -69,7 +69,7 @@ class SmtpSession(AuthVerb, EnvelopeVerbs, DataVerbs):
             reference = self.refuse(replies.UNEXPECTED)
             log.exception("smtp.unexpected", reference=reference, ip=self.ip)
         if self.ended:
-            self.refuse(replies.ENDED)
+            self.refuse(self.last_words)
             await self.flush()
             self.close()
         else:
@@ -119,7 +119,7 @@ class SmtpSession(AuthVerb, EnvelopeVerbs, DataVerbs):
         if self.tls is None:
             lines.append("STARTTLS")
         elif self.identity is None:
-            lines.append("AUTH PLAIN LOGIN")
+            lines.append(" ".join(("AUTH", *self.mechanisms)))
         last = len(lines) - 1
         self.send(b"".join(f"250{' ' if n == last else '-'}{text}\r\n".encode() for n, text in enumerate(lines)))
 
@@ -174,11 +174,11 @@ class SmtpSession(AuthVerb, EnvelopeVerbs, DataVerbs):
 
     # --- From outside the session's task -------------------------------------------------------------------------
 
-    def end(self) -> None:
+    def end(self, reply: Reply = replies.ENDED) -> None:
         """Its credential was withdrawn: now if it is idle, else after the running command, which will not accept."""
-        self.ended = True
+        self.ended, self.last_words = True, reply
         if self.waiting_for_command:
-            self.close_with(replies.ENDED, new_reference())
+            self.close_with(reply, new_reference())
 
 
 VERBS = {

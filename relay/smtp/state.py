@@ -1,5 +1,6 @@
 """What a session knows, and how it refuses: the ground on which the verbs stand."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,7 +10,7 @@ from relay.logs import get_logger
 from relay.smtp import replies
 from relay.smtp.protocol import Connection
 from relay.smtp.replies import Reply
-from relay.submission import Envelope
+from relay.submission import Envelope, TokenHold
 
 log = get_logger(__name__)
 
@@ -18,14 +19,15 @@ RECORDED_REFUSALS_MAX = 20  # of one session: beyond it the log line must do
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who signed in, and by which app password."""
+    """Who signed in, and by which app password; by an access token, there is none."""
 
     entry: Entry
-    app_password_id: int
+    app_password_id: int | None
     mechanism: str
     tls_version: str = ""
     tls_cipher: str = ""
     read_at: float = 0.0  # when entry was read, on the loop's clock
+    token: TokenHold | None = None
 
     @property
     def smtp_user_id(self) -> int:
@@ -65,6 +67,8 @@ class SessionState(Connection):
         self.errors = 0
         self.refusals = 0
         self.ended = False
+        self.last_words = replies.ENDED  # to be said when it has ended
+        self.ends_at = math.inf  # when its token does, on the loop's clock
         self.stale = False  # something that the identity's entry tells has changed
 
     def reset(self) -> None:

@@ -218,7 +218,7 @@ def _pattern(reply: replies.Reply) -> str:
 
 def _grammar() -> re.Pattern[str]:
     known = [_pattern(reply) for reply in vars(replies).values() if isinstance(reply, replies.Reply) and reply.enhanced]
-    hello = [r"220 \S+ ESMTP Gatepost", r"250[ -][\w.]+", r"250[ -](?:SIZE \d+|AUTH PLAIN LOGIN)"]
+    hello = [r"220 \S+ ESMTP Gatepost", r"250[ -][\w.]+", r"250[ -](?:SIZE \d+|AUTH PLAIN LOGIN SCRAM-SHA-256 OAUTHBEARER XOAUTH2)"]
     others = [r"354 [ -~]+", r"334 (?:VXNlcm5hbWU6|UGFzc3dvcmQ6)?"]
     return re.compile("|".join([*known, *hello, *others]))
 

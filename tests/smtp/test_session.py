@@ -23,7 +23,10 @@ def test_greeting_and_ehlo(door: RunningDoor, sender: Sender) -> None:
     assert clear.greeting == "220 mail.gatepost.example ESMTP Gatepost"
     assert clear.say("EHLO client.example").split("\n") == [*EXTENSIONS, "250 STARTTLS"]
     secure = door.client(ehlo=False)
-    assert secure.say("EHLO client.example").split("\n") == [*EXTENSIONS, "250 AUTH PLAIN LOGIN"]
+    assert secure.say("EHLO client.example").split("\n") == [
+        *EXTENSIONS,
+        "250 AUTH PLAIN LOGIN SCRAM-SHA-256 OAUTHBEARER XOAUTH2",
+    ]
     signed_in = door.signed_in(sender)
     assert signed_in.say("EHLO again.example").split("\n") == [*EXTENSIONS[:-1], "250 CHUNKING"]
 

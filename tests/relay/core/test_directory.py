@@ -19,6 +19,7 @@ from relay.directory import Cache, Directory, DirectoryUnavailable, DomainStandi
 from relay.domains import add_domain, add_sender, mark_verified
 from relay.models import Network, OrganizationRoute, SmtpUser
 from relay.networks import add_network
+from relay.proofs import Secret
 from tests.relay.core.conftest import Sender, at_once
 
 
@@ -68,7 +69,7 @@ def test_an_ended_range_never_opens_the_door(sender: Sender) -> None:
 
     def reason() -> Reason:
         state = entry_of("app.alice-works").state
-        return verify(state, sender.secret, ip=ip_address("192.0.2.1"), now=timezone.now()).reason
+        return verify(state, Secret(sender.secret), ip=ip_address("192.0.2.1"), now=timezone.now()).reason
 
     assert reason() is Reason.OK
     row = Network.objects.create(

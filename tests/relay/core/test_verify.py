@@ -10,6 +10,7 @@ import pytest
 from audit.models import Reason
 from relay import app_passwords
 from relay.credentials import PasswordState, UserState, Verdict, verify
+from relay.proofs import Secret
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 SECRET, OTHER = app_passwords.make_app_secret(), app_passwords.make_app_secret()
@@ -27,7 +28,7 @@ def user(*passwords: PasswordState, **fields: Any) -> UserState:
 
 
 def verdict(state: UserState, secret: str = SECRET, ip: str = "192.0.2.1") -> Verdict:
-    return verify(state, secret, ip=ip_address(ip), now=NOW)
+    return verify(state, Secret(secret), ip=ip_address(ip), now=NOW)
 
 
 def test_a_live_secret_is_accepted() -> None:
