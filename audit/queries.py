@@ -9,14 +9,19 @@ Source  docs/data.md.
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from ipaddress import ip_network
+from typing import Any
 from uuid import UUID
 
 from django.db.models import Max, Q, QuerySet, Sum
 
+from audit import pages
 from audit.models import AuthEvent, AuthHour, Reason, Result
+from audit.pages import NONE
 from audit.record import printable, read_ip
+
+__all__ = ["NONE", "NO_FILTERS", "AuthFilters", "Cursor", "auth_events", "filtered_events"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +43,7 @@ class AuthFilters:
 
 
 NO_FILTERS = AuthFilters()
-NONE = "-"  # for mechanism and tls: the client named no mechanism, the connection had no TLS
+DAYS_MAX = 100  # days of an address that are looked up one by one; where there are more, time is read in stretches
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +69,64 @@ class Cursor:
 def auth_events(
     organization_id: int | None, *, filters: AuthFilters = NO_FILTERS, before: Cursor | None = None, limit: int = 50
 ) -> list[AuthEvent]:
-    """A page of events, newest first. The next page is before=Cursor.of(the last one)."""
-    events = filtered_events(organization_id, filters=filters)
-    if before:
-        # The first condition says what the second implies, in the form from which PostgreSQL prunes partitions.
-        events = events.filter(Q(at__lte=before.at), Q(at__lt=before.at) | Q(id__lt=before.id))
-    return list(events.order_by("-at", "-id")[:limit])
+    """A page of events, newest first. The next page is before=Cursor.of(the last one). Raises pages.SearchTooLong."""
+    if filters.reference:
+        events = filtered_events(organization_id, filters=filters)
+        if before:
+            events = events.filter(Q(at__lt=before.at) | Q(at=before.at, id__lt=before.id))
+        return list(events.order_by("-at", "-id")[:limit])
+    wanted = pages.Wanted(
+        kinds=pages.kinds_of(
+            organization_id,
+            result=filters.result,
+            reason=filters.reason,
+            mechanism=filters.mechanism,
+            tls=filters.tls,
+        ),
+        conditions=_conditions(organization_id, filters),
+        since=filters.since,
+        until=filters.until,
+        before=(before.at, before.id) if before else None,
+        days=_days(organization_id, filters),
+    )
+    return pages.read(wanted, limit=limit)
+
+
+def _conditions(organization_id: int | None, filters: AuthFilters) -> list[tuple[str, Any]]:
+    """As _matches(), in SQL; the kinds say the rest."""
+    found: list[tuple[str, Any]] = []
+    if organization_id is not None:
+        found.append(("organization_id = %s", organization_id))
+    if filters.smtp_user_id is not None:
+        found.append(("smtp_user_id = %s", filters.smtp_user_id))
+    if filters.app_password_id is not None:
+        found.append(("app_password_id = %s", filters.app_password_id))
+    if filters.ip:
+        found.append(("ip = %s::inet", str(read_ip(filters.ip))))
+    if filters.cidr:
+        network = ip_network(filters.cidr.strip(), strict=False)
+        found += [("ip >= %s::inet", str(network[0])), ("ip <= %s::inet", str(network[-1]))]
+    if filters.username:
+        given = printable(filters.username, 255)
+        names = sorted({given, given.lower()})
+        found.append(("username_given = %s", given) if len(names) == 1 else ("username_given = ANY(%s)", names))
+    if filters.mechanism not in {"", NONE}:
+        found.append(("mechanism = %s", printable(filters.mechanism, 32).upper()))
+    return found
+
+
+def _days(organization_id: int | None, filters: AuthFilters) -> list[date] | None:
+    """An address (or range) and whose it is may each be everywhere, and together nowhere: no index has both."""
+    if not (filters.ip or filters.cidr):
+        return None
+    return pages.days_of(
+        organization_id,
+        ips=_addresses(filters),
+        smtp_user_id=filters.smtp_user_id,
+        result=filters.result,
+        reason=filters.reason,
+        most=DAYS_MAX,
+    )
 
 
 def filtered_events(organization_id: int | None, *, filters: AuthFilters) -> QuerySet[AuthEvent]:
@@ -96,14 +153,19 @@ def _matches(filters: AuthFilters) -> Q:
     }
     wanted = {name: value for name, value in equal.items() if value not in {"", None}}
     matches = Q(**{name: "" if value == NONE else value for name, value in wanted.items()})
+    if filters.username:
+        matches &= _named(filters.username)
+    return matches & _addresses(filters)
+
+
+def _addresses(filters: AuthFilters) -> Q:
+    matches = Q()
     if filters.ip:
         matches &= Q(ip=str(read_ip(filters.ip)))
     if filters.cidr:
         network = ip_network(filters.cidr.strip(), strict=False)
         # inet orders a family's addresses by their bits: a range over the index, without an operator of its own.
         matches &= Q(ip__gte=str(network[0]), ip__lte=str(network[-1]))
-    if filters.username:
-        matches &= _named(filters.username)
     return matches
 
 
