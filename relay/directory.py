@@ -23,6 +23,7 @@ from relay.credentials import PasswordState, UserState
 from relay.database import fetch_all
 from relay.logs import get_logger
 from relay.networks import Range
+from relay.sign_in_policy import ANYTHING, Policy
 
 log = get_logger(__name__)
 
@@ -39,7 +40,7 @@ SELECT smtp_user.id, smtp_user.organization_id, smtp_user.username, customer.sta
        smtp_user.recipients_per_hour IS NOT NULL OR smtp_user.recipients_per_hour_per_ip IS NOT NULL,
        CASE WHEN customer.state = 'pending' THEN 'sandbox' ELSE coalesce(chosen.route, %(default_route)s) END,
        encode(smtp_user.scram_salt, 'hex'), smtp_user.scram_iterations, smtp_user.cram_md5_enabled_at IS NOT NULL,
-       smtp_user.token_epoch,
+       smtp_user.token_epoch, policy.tls_least, policy.refused_mechanisms,
        (SELECT json_agg(json_build_array(password.id, encode(password.digest, 'hex'), password.revoked_at IS NOT NULL,
                                          extract(epoch FROM password.expires_at), password.kind,
                                          encode(password.scram_stored_key || password.scram_server_key ||
@@ -58,6 +59,7 @@ SELECT smtp_user.id, smtp_user.organization_id, smtp_user.username, customer.sta
 FROM relay_smtpuser smtp_user
 JOIN accounts_organization customer ON customer.id = smtp_user.organization_id
 LEFT JOIN relay_organizationroute chosen ON chosen.organization_id = customer.id
+LEFT JOIN relay_signinpolicy policy ON policy.organization_id = customer.id
 WHERE smtp_user.username = ANY(%(usernames)s)
 """
 READ_UNKNOWN = """
@@ -90,6 +92,7 @@ class Entry:
     has_own_limits: bool  # of the SMTP user, or of each address, beside the plan's
     senders: frozenset[str]
     domains: dict[str, DomainStanding]
+    policy: Policy = ANYTHING  # what the organization refuses of old ways to sign in
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,8 +215,8 @@ async def _query(pool: AsyncConnectionPool[Any], names: list[str]) -> dict[str, 
 
 def _entry(record: tuple[Any, ...]) -> Entry:
     id, organization_id, username, organization_state, disabled, may_send_null, excess, limits, route = record[:9]
-    salt, iterations, cram_md5, token_epoch = record[9:13]
-    passwords, networks, senders, domains = (part or [] for part in record[13:])
+    salt, iterations, cram_md5, token_epoch, tls_least, refused_mechanisms = record[9:15]
+    passwords, networks, senders, domains = (part or [] for part in record[15:])
     state = UserState(
         smtp_user_id=id,
         organization_id=organization_id,
@@ -243,9 +246,9 @@ def _entry(record: tuple[Any, ...]) -> Entry:
         ),
     )
     standings = {name: DomainStanding(verified, held_elsewhere) for name, verified, held_elsewhere in domains}
-    return Entry(
-        state, route, excess, may_send_null, limits, frozenset(pattern.casefold() for pattern in senders), standings
-    )
+    patterns = frozenset(pattern.casefold() for pattern in senders)
+    policy = ANYTHING if tls_least is None else Policy(tls_least, frozenset(refused_mechanisms))
+    return Entry(state, route, excess, may_send_null, limits, patterns, standings, policy)
 
 
 def _pairs_of_keys(keys: bytes) -> tuple[tuple[bytes, bytes], ...]:

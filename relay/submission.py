@@ -7,7 +7,7 @@ Errors  None are raised: the session turns each outcome into its reply.
 Source  RFC 6409 (submission), RFC 4954 (AUTH); docs/flow.md.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 from uuid import UUID
@@ -155,6 +155,14 @@ async def authenticate_token(
         smtp_user_id=found.smtp_user_id,
         token=TokenHold(named.state.token_epoch, found.expires_at.timestamp()),
     )
+
+
+def permitted(found: Authentication, *, mechanism: str, tls_version: str) -> Authentication:
+    """The same, unless the organization refuses this mechanism or TLS version; asked last, of who has the secret."""
+    if found.entry is None:
+        return found
+    obstacle = found.entry.policy.obstacle(mechanism=mechanism, tls_version=tls_version)
+    return found if obstacle is None else replace(found, reason=obstacle, entry=None, token=None)
 
 
 async def submit(writer: Writes, submission: Submission) -> Outcome:

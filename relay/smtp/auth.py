@@ -21,7 +21,7 @@ from relay.smtp import replies, sasl, scram
 from relay.smtp.exchanges import AuthRefused, Exchanges
 from relay.smtp.protocol import LineRefused
 from relay.smtp.state import Identity
-from relay.submission import Authentication, authenticate, authenticate_token
+from relay.submission import Authentication, authenticate, authenticate_token, permitted
 
 FAILURES_MAX = 3
 
@@ -67,11 +67,11 @@ class AuthVerb(Exchanges):
 
     async def _judge(self, mechanism: str, login: Claim) -> None:
         received = self.loop.time()
-        found = await self._verdict(login)
+        found = await self._verdict(mechanism, login)
         self.server.figures.auth_seconds.observe(self.loop.time() - received)
         if found.entry is not None and isinstance(login, sasl.Login) and isinstance(login.proof, ScramProof):
             await self._prove_ourselves(login.proof, found, login.username)
-            found = await self._verdict(login)  # it may have been withdrawn while the client looked at our proof
+            found = await self._verdict(mechanism, login)  # it may have ended while the client looked at our proof
         if found.entry is not None:
             self._accept(mechanism, login, found)
         elif found.reason is Reason.UNAVAILABLE:
@@ -80,7 +80,11 @@ class AuthVerb(Exchanges):
         else:
             await self._fail(mechanism, login, found, received)
 
-    async def _verdict(self, login: Claim) -> Authentication:
+    async def _verdict(self, mechanism: str, login: Claim) -> Authentication:
+        """The organization's policy comes last: only who has the secret may be refused for how it was sent."""
+        return permitted(await self._identified(login), mechanism=mechanism, tls_version=self.tls_version)
+
+    async def _identified(self, login: Claim) -> Authentication:
         ip = parse_address(self.ip)
         if isinstance(login, sasl.TokenLogin):
             if not login.token:
