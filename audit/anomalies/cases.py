@@ -19,6 +19,7 @@ from django.utils import timezone
 
 from audit.anomalies.hooks import tell
 from audit.anomalies.models import Anomaly, Kind, Severity, State
+from audit.anomalies.rows import joined
 from audit.record import printable
 
 IDS_MAX: Final = 100
@@ -134,7 +135,7 @@ def _updated(fresh: Anomaly) -> Anomaly | None:
     row.severity = fresh.severity if worsened else row.severity
     row.smtp_user_ids = sorted({*row.smtp_user_ids, *fresh.smtp_user_ids})[:IDS_MAX]
     row.app_password_ids = sorted({*row.app_password_ids, *fresh.app_password_ids})[:IDS_MAX]
-    row.evidence = {**row.evidence, **fresh.evidence}
+    row.evidence = joined(row.evidence, fresh.evidence)
     row.first_at, row.last_at = min(row.first_at, fresh.first_at), max(row.last_at, fresh.last_at)
     row.updated_at = fresh.updated_at
     row.save()

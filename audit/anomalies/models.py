@@ -4,7 +4,7 @@ Shapes  Anomaly: one case for as long as it goes on; at most one open for each (
         Habit: one thing that an SMTP user is known for: a network, a client, a TLS level, an app password, a volume.
         SendingHour: accepted recipients by SMTP user and hour. AlertPreference: of an organization; 0 the operators'.
         AlertMail 1-1 Anomaly: its one mail, due and sent.
-Units   organization_id None: the installation, for operators. first_at, last_at: of what happened; opened_at: our clock.
+Units   organization_id None: the installation, for operators. first_at, last_at: of what happened; opened_at: ours.
 Source  docs/data.md.
 """
 
