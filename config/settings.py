@@ -157,6 +157,10 @@ GATEPOST_TLS_KEY = env("GATEPOST_TLS_KEY")
 GATEPOST_MESSAGE_SIZE = env_int("GATEPOST_MESSAGE_SIZE", 52_428_800)  # octets
 GATEPOST_RECIPIENTS_PER_MESSAGE = env_int("GATEPOST_RECIPIENTS_PER_MESSAGE", 1000)
 GATEPOST_AUTH_DELAY_MS = env_int("GATEPOST_AUTH_DELAY_MS", 300)
+GATEPOST_BANS = env_bool("GATEPOST_BANS", True)
+GATEPOST_BAN_MINUTES = env_int("GATEPOST_BAN_MINUTES", 15)  # the first; each further one of a month is four times as long
+GATEPOST_BAN_MINUTES_MAX = env_int("GATEPOST_BAN_MINUTES_MAX", 1440)
+GATEPOST_PROTECTED_NETWORKS = env_networks("GATEPOST_PROTECTED_NETWORKS")  # never banned, as private ones
 GATEPOST_CONNECTIONS = env_int("GATEPOST_CONNECTIONS", 20_000)  # of the machine, in all
 GATEPOST_CONNECTIONS_PER_IP = env_int("GATEPOST_CONNECTIONS_PER_IP", 500)
 GATEPOST_MESSAGE_MEMORY = env_int("GATEPOST_MESSAGE_MEMORY", 1_073_741_824)  # octets, for content in flight
@@ -222,6 +226,12 @@ AXES_IPWARE_PROXY_COUNT = env_int("GATEPOST_PROXY_COUNT", 0)
 
 # Counts of account mails and of forms that strangers send. Django's own 300 entries would be pushed out by a flood.
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "OPTIONS": {"MAX_ENTRIES": 100_000}}}
+
+# --- Addresses outside, which customers choose ---------------------------------------------------------------------
+
+GATEPOST_OUTSIDE_ALLOWED = env_networks("GATEPOST_OUTSIDE_ALLOWED")
+GATEPOST_OUTSIDE_REFUSED = env_networks("GATEPOST_OUTSIDE_REFUSED")
+GATEPOST_OUTSIDE_CA_FILE = env("GATEPOST_OUTSIDE_CA_FILE")
 
 # --- OAuth ---------------------------------------------------------------------------------------------------------
 

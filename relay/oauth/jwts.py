@@ -81,7 +81,7 @@ def read(token: str) -> Unproved:
         raise NotProved("no JWT") from None
     header, claims = parts["header"], parts["payload"]
     algorithm, kid, issuer = header.get("alg"), header.get("kid"), claims.get("iss")
-    if algorithm not in ALGORITHMS:
+    if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
         raise NotProved("its algorithm is not accepted")
     if "crit" in header or "b64" in header:
         raise NotProved("it asks for an extension")
@@ -107,14 +107,9 @@ def prove(unproved: Unproved, rules: Rules, *, now: datetime) -> dict[str, Any]:
         raise NotProved("it has expired", reason=Reason.TOKEN_EXPIRED) from None
     except (jwt.PyJWTError, ValueError, TypeError, OverflowError) as wrong:
         raise NotProved(f"it is not valid: {type(wrong).__name__}") from None
-    if now > _end_of(claims, rules.life) + timedelta(seconds=LEEWAY_SECONDS):
+    if now > end_of(claims, rules) + timedelta(seconds=LEEWAY_SECONDS):
         raise NotProved("it has lived longer than is allowed", reason=Reason.TOKEN_EXPIRED)
     return claims
-
-
-def end_of(claims: Mapping[str, Any], rules: Rules) -> datetime:
-    """When proved claims end."""
-    return _end_of(claims, rules.life)
 
 
 def usable_keys(document: Any) -> list[dict[str, str]]:
@@ -176,11 +171,12 @@ def _loaded(jwk: str) -> Any:
     return jwt.PyJWK(json.loads(jwk)).key
 
 
-def _end_of(claims: Mapping[str, Any], life: timedelta) -> datetime:
+def end_of(claims: Mapping[str, Any], rules: Rules) -> datetime:
+    """When proved claims end. Raises NotProved."""
     try:
         expires = datetime.fromtimestamp(int(claims["exp"]), UTC)
         issued = datetime.fromtimestamp(int(claims["iat"]), UTC)
-        return min(expires, issued + life)
+        return min(expires, issued + rules.life)
     except (ValueError, OverflowError, OSError, TypeError):
         raise NotProved("its times cannot be read") from None
 
