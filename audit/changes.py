@@ -2,9 +2,12 @@
 
 Shapes  link = HMAC-SHA-256(GATEPOST_AUDIT_KEY; sequence as 8 octets, previous link, digest).
         digest = SHA-256(values_digest, canonical JSON of at, actor, actor_id, action, subject, subject_id).
-        values_digest = SHA-256(salt, canonical JSON of values). values and salt can be erased: the two digests stay,
-        so that who did what remains proved. The first link follows a link made from the organization's id.
-        Chain 0 is the installation's own. ChangeChain holds the head, so that a cut end shows.
+        values_digest = SHA-256(salt, [NUL, ip, NUL,] canonical JSON of values). values, ip and salt can be erased: the
+        two digests stay, so that who did what remains proved. The first link follows one made from the organization's
+        id. Chain 0 is the installation's own. ChangeChain holds the head, so that a cut end shows; whoever can cut the
+        head as well is found by an anchor (audit/anchors.py).
+        values: what was set; of a value that was another before, {"from": old, "to": new} (changed()).
+        From where: the actor's ip, else that of the web request which this is part of (came_from).
 Errors  NotInTransaction: a change and its record are committed together or not at all.
 Source  docs/data.md, ChangeEvent.
 """
@@ -12,7 +15,9 @@ Source  docs/data.md, ChangeEvent.
 import hmac
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -23,7 +28,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from audit.models import ChangeChain, ChangeEvent
-from audit.record import printable
+from audit.record import printable, read_ip
 
 ERASED: Final = "change.values_erased"
 _TEXT_MAX = 2000
@@ -36,13 +41,42 @@ class NotInTransaction(RuntimeError):  # a fact about the caller, read in a trac
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who acts: a person's e-mail address and id, "api:<prefix>", or the system."""
+    """Who acts: a person's e-mail address and id, "api:<prefix>", or the system; and from which address, if known."""
 
     name: str
     id: int | None = None
+    ip: str | None = None
 
 
 SYSTEM: Final = Actor("system")
+_ORIGIN: ContextVar[str | None] = ContextVar("origin of changes", default=None)
+
+
+@contextmanager
+def came_from(ip: str | None) -> Iterator[None]:
+    """What is recorded within, by actors without an address of their own, came from this one."""
+    token = _ORIGIN.set(ip)
+    try:
+        yield
+    finally:
+        _ORIGIN.reset(token)
+
+
+def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """For record_change(): of each value that is another now, the old and the new one."""
+    return {name: {"from": before.get(name), "to": new} for name, new in after.items() if before.get(name) != new}
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """What a chain's head was, noted outside the database; str() is what mails and logs carry."""
+
+    organization_id: int
+    sequence: int
+    link: str  # hexadecimal
+
+    def __str__(self) -> str:
+        return f"gatepost-anchor:{self.organization_id}:{self.sequence}:{self.link}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +123,7 @@ def record_change(
         subject=printable(subject, 320),
         subject_id=printable(str(subject_id), 64),
         values=_plain(values or {}),
+        ip=_address(actor.ip or _ORIGIN.get()),
         salt=secrets.token_bytes(16),
         previous=bytes(head.link),
     )
@@ -101,10 +136,10 @@ def record_change(
 
 
 def erase_values(event: ChangeEvent, *, actor: Actor = SYSTEM) -> ChangeEvent:
-    """Erase the values of a change for good, and record that. The chain stays whole; who did what stays proved."""
+    """Erase the values and the address of a change for good, and record that. The chain stays whole; who did what stays proved."""
     with transaction.atomic():
-        ChangeEvent.objects.filter(pk=event.pk).update(values=None, salt=None)
-        event.values = event.salt = None
+        ChangeEvent.objects.filter(pk=event.pk).update(values=None, salt=None, ip=None)
+        event.values = event.salt = event.ip = None
         return record_change(
             ERASED,
             organization_id=event.organization_id,
@@ -114,11 +149,11 @@ def erase_values(event: ChangeEvent, *, actor: Actor = SYSTEM) -> ChangeEvent:
         )
 
 
-def verify_chain(organization_id: int) -> ChainReport:
-    """Read the whole chain and say what does not fit. Changes that are made meanwhile are no problem."""
+def verify_chain(organization_id: int, *, anchors: Sequence[Anchor] = ()) -> ChainReport:
+    """Read the whole chain and say what does not fit, to the anchors neither. Changes made meanwhile are no problem."""
     # The head is read before and after: what it told before must be there, and nothing beyond what it tells after.
     before = ChangeChain.objects.filter(pk=organization_id).first()
-    check = _Check(organization_id, before)
+    check = _Check(organization_id, before, [each for each in anchors if each.organization_id == organization_id])
     for event in ChangeEvent.objects.filter(organization_id=organization_id).order_by("sequence").iterator(2000):
         check.take(event)
     after = ChangeChain.objects.filter(pk=organization_id).first()
@@ -128,11 +163,13 @@ def verify_chain(organization_id: int) -> ChainReport:
 class _Check:
     """The state of one reading of a chain."""
 
-    def __init__(self, organization_id: int, head: ChangeChain | None) -> None:
+    def __init__(self, organization_id: int, head: ChangeChain | None, anchors: Sequence[Anchor]) -> None:
         self.organization_id = organization_id
+        self.anchors = {(each.sequence, each.link) for each in anchors}
         self.head = head
         self.sequence = self.events = 0
         self.link = _first_link(organization_id)
+        self.nothing = self.link.hex()  # the anchor of an empty chain
         self.erased: set[int] = set()
         self.erasures: set[int] = set()
         self.problems: list[str] = []
@@ -149,15 +186,16 @@ class _Check:
             self.problems.append(f"{number}: the link was not made with this installation's key")
         if self.head and number == self.head.sequence and bytes(event.link) != bytes(self.head.link):
             self.problems.append(f"{number}: is not the change that the head names")
+        self.anchors.discard((number, bytes(event.link).hex()))
         if event.action == ERASED:
             self.erasures.add(int(event.subject_id) if event.subject_id.isdecimal() else 0)
         self.sequence, self.link = number, bytes(event.link)
 
     def _take_digests(self, event: ChangeEvent) -> None:
-        if event.values is None and event.salt is None:
+        if event.values is None and event.salt is None and event.ip is None:
             self.erased.add(event.sequence)
         elif event.values is None or event.salt is None or bytes(event.values_digest) != _values_digest(event):
-            self.problems.append(f"{event.sequence}: the values were edited")
+            self.problems.append(f"{event.sequence}: the values were edited, or the address")
         if bytes(event.digest) != _digest(event):
             self.problems.append(f"{event.sequence}: time, actor, action or subject were edited")
 
@@ -168,6 +206,9 @@ class _Check:
             self.problems.append(f"{self.sequence}: lies beyond the head")
         for number in sorted(self.erased - self.erasures):
             self.problems.append(f"{number}: the values were erased without a record of it")
+        for number, _link_then in sorted(self.anchors - {(0, self.nothing)}):
+            gone = f"is missing, and the chain ends at {self.sequence}" if number > self.sequence else "is another"
+            self.problems.append(f"{number}: the change that an anchor names {gone}")
         return ChainReport(
             organization_id=self.organization_id,
             events=self.events,
@@ -204,8 +245,17 @@ def _canonical(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
 
 
+def _address(ip: str | None) -> str | None:
+    """In its one written form; what is none is unknown."""
+    try:
+        return str(read_ip(ip)) if ip else None
+    except ValueError:
+        return None
+
+
 def _values_digest(event: ChangeEvent) -> bytes:
-    return sha256(bytes(event.salt or b"") + _canonical(event.values)).digest()
+    ip = b"\0%s\0" % str(event.ip).encode() if event.ip else b""  # canonical JSON has no NUL
+    return sha256(bytes(event.salt or b"") + ip + _canonical(event.values)).digest()
 
 
 def _digest(event: ChangeEvent) -> bytes:

@@ -223,6 +223,18 @@ class ChangeChain(models.Model):
     link = models.BinaryField(max_length=32)
 
 
+class ChangeAnchor(models.Model):
+    """A head of a chain as it was noted outside the database, once a day in which the chain grew."""
+
+    organization_id = models.BigIntegerField()
+    sequence = models.BigIntegerField()
+    link = models.BinaryField(max_length=32)
+    at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["organization_id", "sequence"], name="change_anchor_sequence")]
+
+
 class ChangeEvent(models.Model):
     """One change: who did what to which thing. `values` and `salt` may be erased; the chain still verifies."""
 
@@ -235,6 +247,7 @@ class ChangeEvent(models.Model):
     subject = models.CharField(max_length=320)  # what it happened to, in words
     subject_id = models.CharField(max_length=64, blank=True)
     values = models.JSONField(null=True)
+    ip = models.GenericIPAddressField(null=True)  # from where; null: no web request, or erased with the values
     salt = models.BinaryField(max_length=16, null=True)
     values_digest = models.BinaryField(max_length=32)  # of salt and values; stays when they are erased
     digest = models.BinaryField(max_length=32)  # of values_digest and the columns above
