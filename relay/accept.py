@@ -1,6 +1,7 @@
 """The one transaction that accepts mail: state of the sender, debit of every limit, message, content, recipients.
 
-Shapes  accept(connection, [Submission]) -> [Outcome], in order. The connection is in autocommit; two round trips.
+Shapes  accept(connection, [Submission]) -> [Outcome], in order. The connection is in autocommit; two round trips, the
+        statements prepared once for each connection.
 Errors  psycopg.Error, after which nothing of the batch is stored. 40P01 and 40001 may be tried again.
 Source  docs/flow.md; RFC 5321 6.1 (duty after 250).
 """
@@ -9,9 +10,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
 
+import psycopg
 from psycopg import AsyncConnection
+from psycopg.pq.abc import PGresult
 
 from accounts.models import Organization
 from audit.models import Reason
@@ -28,13 +30,15 @@ from relay.limits import (
     decide,
     key_arrays,
     keys_and_limits,
-    rows_from,
 )
 from relay.models import Recipient, SmtpUser
 from relay.models.messages import Route
 from relay.queue import NEVER
+from relay.statements import Parameter, Statements, array, bytea_array
 from relay.submission import Accepted, Ended, Envelope, Outcome, Submission
+from relay.windows import Window
 
+BEGIN, COMMIT, ROLLBACK = "BEGIN", "COMMIT", "ROLLBACK"
 READ_SENDERS = """
     SELECT wanted.smtp_user_id, wanted.app_password_id, smtp_user.disabled_at IS NOT NULL, smtp_user.excess,
            smtp_user.recipients_per_hour, smtp_user.recipients_per_hour_per_ip, customer.state,
@@ -43,7 +47,7 @@ READ_SENDERS = """
                 WHEN password.expires_at <= clock_timestamp() THEN 'expired'
                 WHEN password.slept_at IS NOT NULL THEN 'asleep' ELSE '' END,
            extract(epoch FROM clock_timestamp())::float8
-    FROM unnest(%b::bigint[], %b::bigint[]) AS wanted (smtp_user_id, app_password_id)
+    FROM unnest(%s::bigint[], %s::bigint[]) AS wanted (smtp_user_id, app_password_id)
     JOIN relay_smtpuser smtp_user ON smtp_user.id = wanted.smtp_user_id
     LEFT JOIN relay_apppassword password ON password.id = wanted.app_password_id
     JOIN accounts_organization customer ON customer.id = smtp_user.organization_id
@@ -70,7 +74,7 @@ STORE = """
             received_at, client_ip, client_name, tls_version, tls_cipher, mechanism, port, worker
         FROM json_populate_recordset(NULL::relay_message, %s::json)
     ), kept AS (
-        INSERT INTO relay_messagedata (message_id, content) SELECT * FROM unnest(%b::uuid[], %b::bytea[])
+        INSERT INTO relay_messagedata (message_id, content) SELECT * FROM unnest(%s::uuid[], %s::bytea[])
     )
     INSERT INTO relay_recipient (message_id, address, state, dsn_notify, dsn_orcpt, due_at, attempts,
         possibly_delivered, reply)
@@ -130,6 +134,7 @@ class Reading:
         return Ended(Reason(ended)) if ended else None
 
 
+ACCEPTED = Accepted()
 NO_PASSWORD = 0  # no app password has this id: the sender signed in by a token
 LOOKS = 5  # a second one is usual; each more would need yet another limit set in between
 
@@ -148,21 +153,44 @@ class Acceptor:
 
     def __init__(self) -> None:
         self._scopes: dict[int, tuple[int, ...]] = {}
+        self._statements: Statements | None = None
 
     async def accept(self, conn: AsyncConnection[Any], batch: Sequence[Submission]) -> list[Outcome]:
+        statements = await self._prepared(conn)
         keys = {key for submission in batch for key in self._keys(submission)}
         for _look in range(LOOKS):
             try:
-                async with conn.pipeline(), conn.transaction():
-                    reading = await _lock_and_read(conn, batch, keys)
-                    needs = self._needs(batch, reading)
-                    outcomes = await _decide(conn, batch, needs, reading)
-                    await _store(conn, batch, outcomes, reading)
-                return outcomes
+                return await self._transaction(statements, batch, keys)
             except RowsMissing as missing:
-                await conn.execute(MAKE_ROWS, key_arrays(missing.keys))
+                await statements.exchange((ROLLBACK, ()), (MAKE_ROWS, _key_parameters(missing.keys)))
                 keys |= missing.keys
+            except psycopg.Error:
+                if not conn.closed:
+                    await statements.exchange((ROLLBACK, ()))
+                raise
+            except BaseException:  # left in the middle: PostgreSQL rolls back what loses its connection
+                conn.pgconn.finish()
+                raise
         raise RuntimeError("windows that were made are not found")
+
+    async def _prepared(self, conn: AsyncConnection[Any]) -> Statements:
+        if self._statements is None or self._statements.conn is not conn:
+            statements = Statements(conn, BEGIN, LOCK_ROWS, READ_SENDERS, MAKE_ROWS, STORE, COMMIT, ROLLBACK)
+            await statements.prepare()
+            self._statements = statements
+        return self._statements
+
+    async def _transaction(self, statements: Statements, batch: Sequence[Submission], keys: set[Key]) -> list[Outcome]:
+        reading = await _lock_and_read(statements, batch, keys)
+        outcomes = await self._decide(statements.conn, batch, reading)
+        taken = [(each, outcome) for each, outcome in zip(batch, outcomes, strict=True) if type(outcome) is Accepted]
+        if taken:
+            *_stored, committed = await statements.exchange((STORE, _to_store(taken, reading)), (COMMIT, ()))
+        else:
+            (committed,) = await statements.exchange((COMMIT, ()))
+        if committed.command_status != b"COMMIT":
+            raise psycopg.InternalError(f"COMMIT was answered {committed.command_status!r}")
+        return outcomes
 
     def _keys(self, submission: Submission) -> list[Key]:
         scopes = self._scopes.get(submission.smtp_user_id, (ORGANIZATION,))
@@ -173,50 +201,91 @@ class Acceptor:
         owner_id = submission.organization_id if scope == ORGANIZATION else submission.smtp_user_id
         return Key(scope, owner_id, submission.client_ip if scope == IP else None)
 
-    def _needs(self, batch: Sequence[Submission], reading: Reading) -> dict[UUID, Need]:
-        """What each message that may be accepted asks of the windows; all of them must have been locked."""
+    async def _decide(self, conn: AsyncConnection[Any], batch: Sequence[Submission], reading: Reading) -> list[Outcome]:
+        """One by one, in order: what a message debits is gone for those after it."""
+        asked = self._asked(batch, reading)
+        outcomes: list[Outcome] = []
+        held: dict[int, int] = {}
+        for submission, need in zip(batch, asked, strict=True):
+            if isinstance(need, Ended):
+                outcomes.append(need)
+                continue
+            outcome: Outcome = decide(need, reading.rows, now=reading.now) or ACCEPTED
+            if (
+                isinstance(outcome, OverLimit)
+                and reading.senders[submission.smtp_user_id].excess == SmtpUser.Excess.HOLD
+            ):
+                outcome = await _hold(conn, submission, outcome, reading, held)
+            outcomes.append(outcome)
+        return outcomes
+
+    def _asked(self, batch: Sequence[Submission], reading: Reading) -> list[Need | Ended]:
+        """What each message asks of the windows, or why it is over. Raises RowsMissing unless all are locked."""
         if len(self._scopes) > self.KNOWN_MAX:
             self._scopes.clear()
-        needs = {}
+        asked: list[Need | Ended] = []
+        missing: set[Key] = set()
         for submission in batch:
-            if reading.obstacle_to(submission) is None:
-                need = needs[submission.id] = reading.need_of(submission)
-                self._scopes[submission.smtp_user_id] = tuple(key.scope for key, _limit in need.limits)
-        missing = {key for need in needs.values() for key, _limit in need.limits} - set(reading.rows)
+            obstacle = reading.obstacle_to(submission)
+            if obstacle is not None:
+                asked.append(obstacle)
+                continue
+            need = reading.need_of(submission)
+            asked.append(need)
+            self._scopes[submission.smtp_user_id] = tuple(key.scope for key, _limit in need.limits)
+            missing.update(key for key, _limit in need.limits if key not in reading.rows)
         if missing:
             raise RowsMissing(missing)
-        return needs
+        return asked
 
 
-async def _lock_and_read(conn: AsyncConnection[Any], batch: Sequence[Submission], keys: set[Key]) -> Reading:
+def _key_parameters(keys: set[Key]) -> list[bytes]:
+    return [array(column) for column in key_arrays(keys)]
+
+
+async def _lock_and_read(statements: Statements, batch: Sequence[Submission], keys: set[Key]) -> Reading:
     """One round trip. The clock is read by the second statement: within the first it could precede the lock."""
     pairs = {(submission.smtp_user_id, submission.app_password_id or NO_PASSWORD) for submission in batch}
-    locked = await conn.execute(LOCK_ROWS, key_arrays(keys))
-    read = await conn.execute(READ_SENDERS, [list(column) for column in zip(*pairs, strict=True)])
-    rows = rows_from(await locked.fetchall())
+    _begun, locked, read = await statements.exchange(
+        (BEGIN, ()),
+        (LOCK_ROWS, _key_parameters(keys)),
+        (READ_SENDERS, [array(column) for column in zip(*pairs, strict=True)]),
+    )
+    rows = dict(_row(locked, number) for number in range(locked.ntuples))
     senders: dict[int, SenderState] = {}
     passwords: dict[int, str] = {}
     now = 0.0
-    for smtp_user_id, app_password_id, *state, ended, now in await read.fetchall():  # noqa: B007  # the last one's clock
-        senders[smtp_user_id] = SenderState(*state)
-        passwords[app_password_id] = ended
+    for number in range(read.ntuples):
+        record = [_text(read, number, column) for column in range(11)]
+        senders[int(record[0])] = _sender(record)
+        passwords[int(record[1])] = record[9]
+        now = float(record[10])
     return Reading(rows, senders, passwords, now)
 
 
-async def _decide(
-    conn: AsyncConnection[Any], batch: Sequence[Submission], needs: dict[UUID, Need], reading: Reading
-) -> list[Outcome]:
-    """One by one, in order: what a message debits is gone for those after it."""
-    outcomes: list[Outcome] = []
-    held: dict[int, int] = {}
-    for submission in batch:
-        outcome: Outcome | None = reading.obstacle_to(submission)
-        if outcome is None:
-            outcome = decide(needs[submission.id], reading.rows, now=reading.now) or Accepted()
-        if isinstance(outcome, OverLimit) and reading.senders[submission.smtp_user_id].excess == SmtpUser.Excess.HOLD:
-            outcome = await _hold(conn, submission, outcome, reading, held)
-        outcomes.append(outcome)
-    return outcomes
+def _text(result: PGresult, row: int, column: int) -> str:
+    """Of a column that may be NULL: the empty text."""
+    value = result.get_value(row, column)
+    return "" if value is None else value.decode()
+
+
+def _row(locked: PGresult, number: int) -> tuple[Key, Row]:
+    id, scope, owner_id, ip, minute, buckets = (_text(locked, number, column) for column in range(6))
+    window = Window(int(minute), [int(bucket) for bucket in buckets[1:-1].split(",")])
+    return Key(int(scope), int(owner_id), ip or None), Row(int(id), window)
+
+
+def _sender(record: Sequence[str]) -> SenderState:
+    _id, _password_id, disabled, excess, own_limit, ip_limit, organization_state, plan_limit, epoch, *_rest = record
+    return SenderState(
+        disabled=disabled == "t",
+        excess=excess,
+        recipients_per_hour=int(own_limit) if own_limit else None,
+        recipients_per_hour_per_ip=int(ip_limit) if ip_limit else None,
+        organization_state=organization_state,
+        plan_recipients_per_hour=int(plan_limit),
+        token_epoch=int(epoch),
+    )
 
 
 async def _hold(
@@ -236,23 +305,17 @@ async def _hold(
     return Accepted(held=True)
 
 
-async def _store(
-    conn: AsyncConnection[Any], batch: Sequence[Submission], outcomes: Sequence[Outcome], reading: Reading
-) -> None:
-    taken = [(each, outcome) for each, outcome in zip(batch, outcomes, strict=True) if isinstance(outcome, Accepted)]
-    if not taken:
-        return
+def _to_store(taken: Sequence[tuple[Submission, Accepted]], reading: Reading) -> list[Parameter]:
+    """The parameters of STORE."""
     messages = [submission for submission, _outcome in taken]
-    await conn.execute(
-        STORE,
-        [
-            json.dumps(_debits(reading)),
-            json.dumps([_message(each) for each in messages]),
-            [each.id for each in messages],
-            [each.content for each in messages],
-            json.dumps([_recipient(each, outcome, to) for each, outcome in taken for to in each.recipients]),
-        ],
-    )
+    recipients = [_recipient(each, outcome, to) for each, outcome in taken for to in each.recipients]
+    return [
+        json.dumps(_debits(reading)).encode(),
+        json.dumps([_message(each) for each in messages]).encode(),
+        array(each.id for each in messages),
+        bytea_array([each.content for each in messages]),
+        json.dumps(recipients).encode(),
+    ]
 
 
 def _debits(reading: Reading) -> list[dict[str, Any]]:

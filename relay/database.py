@@ -12,7 +12,12 @@ from psycopg_pool import AsyncConnectionPool
 TIMEOUTS = "-c statement_timeout=30s -c lock_timeout=20s -c idle_in_transaction_session_timeout=30s"
 
 
-def conninfo(*, application_name: str) -> str:
+# For a connection that runs the same few statements for its whole life: to plan them costs as much as to run them, so
+# one plan must serve, and stay right while tables that are empty today grow: by their indexes, row by row.
+ONE_PLAN = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off"
+
+
+def conninfo(*, application_name: str, options: str = "") -> str:
     """Django's database as libpq's words; in tests that is the test database."""
     settings = connection.settings_dict
     words = {
@@ -25,13 +30,16 @@ def conninfo(*, application_name: str) -> str:
     }
     given = {name: value for name, value in words.items() if value not in ("", None)}
     return make_conninfo(
-        **given, application_name=application_name, connect_timeout=5, options=f"{TIMEOUTS} -c synchronous_commit=on"
+        **given,
+        application_name=application_name,
+        connect_timeout=5,
+        options=f"{TIMEOUTS} -c synchronous_commit=on {options}",
     )
 
 
-async def connect(*, application_name: str) -> AsyncConnection[Any]:
+async def connect(*, application_name: str, options: str = "") -> AsyncConnection[Any]:
     """A connection in autocommit. Raises psycopg.OperationalError."""
-    return await AsyncConnection.connect(conninfo(application_name=application_name), autocommit=True)
+    return await AsyncConnection.connect(conninfo(application_name=application_name, options=options), autocommit=True)
 
 
 async def fetch_all(

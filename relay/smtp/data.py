@@ -34,14 +34,17 @@ class DataVerbs(SessionState):
         elif not transaction.recipients:
             self.refuse(replies.RCPT_FIRST)
         else:
-            self.send(replies.START_DATA.line())
             try:
+                await self.server.turnstile.enter(self)
+                self.send(replies.START_DATA.line())
                 raw = await self.read_data(self.server.message_octets_max)
+                self.server.turnstile.received(self)
                 if isinstance(raw, Reply):
                     self.refuse(raw)
                 else:
                     await self._take(transaction, raw, stuffed=True)
             finally:
+                self.server.turnstile.leave(self)
                 self.reset()
 
     async def smtp_BDAT(self, argument: str) -> None:

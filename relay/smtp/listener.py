@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-ACCEPTS_AT_ONCE = 64
+ACCEPTS_AT_ONCE = 2  # in one turn of the loop: a handshake is the dearest thing there is, and those inside come first
 PAUSE_SECONDS = 0.5  # when the process has no file descriptor left
 
 

@@ -20,7 +20,7 @@ from psycopg import AsyncConnection
 from psycopg.errors import DeadlockDetected, DiskFull, SerializationFailure
 
 from relay.accept import Acceptor
-from relay.database import connect
+from relay.database import ONE_PLAN, connect
 from relay.limits import LOCK_ROWS, ORGANIZATION, Key, key_arrays
 from relay.logs import get_logger
 from relay.submission import Accepted, Outcome, Submission, Unavailable
@@ -181,7 +181,7 @@ class Lane:
         if time.monotonic() < self._connect_after:
             return None
         try:
-            self._conn = await connect(application_name=f"gatepost smtpd writer {self.name}")
+            self._conn = await connect(application_name=f"gatepost smtpd writer {self.name}", options=ONE_PLAN)
         except (psycopg.Error, OSError) as error:
             self._connect_after = time.monotonic() + RECONNECT_SECONDS
             log.warning("writer.no_connection", lane=self.name, error=str(error))
