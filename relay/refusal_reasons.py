@@ -33,6 +33,7 @@ class Place(StrEnum):
     PLAN = "plan"
     AUTH_LOG = "auth_log"
     MESSAGES = "messages"
+    BANS = "bans"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +131,17 @@ EXPLANATIONS: Final[dict[Reply, Explanation]] = {
         _("There were too many connections from your address, or to the server, at that moment."),
         _("Keep a few connections and send several messages over each. Meanwhile the mail may be tried again."),
     ),
+    replies.BANNED: Explanation(
+        _(
+            "Too many logins had failed from this address, or its neighbourhood, and it went on although it was told to"
+            " wait. It is banned until the time in the answer is over."
+        ),
+        _(
+            "Find the device or program that fails there and correct its password. If one of your SMTP users signs in"
+            " from this address, lift the ban under Bans."
+        ),
+        Place.BANS,
+    ),
     replies.SHUTTING_DOWN: Explanation(
         _("The server was restarting. A message without its 250 was not accepted."), _TRY_AGAIN
     ),
@@ -173,6 +185,14 @@ EXPLANATIONS: Final[dict[Reply, Explanation]] = {
         _(
             "Find the attempt there by its reference or its time. If it is not there, the username that the program"
             " sent is none of your organization's: copy it from the SMTP user's page."
+        ),
+        Place.AUTH_LOG,
+    ),
+    replies.AUTH_THROTTLED: Explanation(
+        _("Too many different passwords or names had failed from this address, so this login was not judged at all."),
+        _(
+            "Wait for the time in the answer, and correct what fails there: the auth log names it. A client whose"
+            " password worked from the same address lately is never held back."
         ),
         Place.AUTH_LOG,
     ),

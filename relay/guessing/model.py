@@ -61,6 +61,17 @@ class Culprit:
     last_at: float
 
 
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """is_new: it was no repetition, so that other processes should count it too."""
+
+    is_new: bool
+    culprits: tuple[Culprit, ...] = ()
+
+
+REPEATED = Counted(is_new=False)
+
+
 @dataclass(slots=True)
 class Pair:
     """What one address did with one name."""
@@ -135,32 +146,32 @@ class Model:
         """True if other processes should hear of it: it is the first for a while."""
         return self.trust.note(each.ip, each.name, each.tag, now)
 
-    def failed(self, each: Try, now: float) -> list[Culprit]:
+    def failed(self, each: Try, now: float) -> Counted:
         """Counts a refused login, if it is a new one."""
         pair = self._pair(each, now)
         tag = each.tag()
         if not _is_new(pair, tag):
-            return []
+            return REPEATED
         pair.level = min(PAIR.most + 5, pair.level_at(now) + self._weight(each, now))
         pair.at = max(pair.at, now)
         self._names.add(each.name, now)
         if self._protected(each.ip):
-            return []
+            return Counted(is_new=True)
         if pair.told_address < PER_NAME_MAX:
             pair.told_address += 1
             weight = self._weight(each, now)
             self._addresses.add(each.ip, now, weight)
             self._ranges.add(neighbourhood(each.ip), now, weight)
-        return self._press(each, pair, tag, now)
+        return Counted(is_new=True, culprits=tuple(self._press(each, pair, tag, now)))
 
-    def put_off(self, each: Try, now: float) -> list[Culprit]:
+    def put_off(self, each: Try, now: float) -> Counted:
         """Counts a login that had to wait: whoever goes on guessing all the same is banned in the end."""
         pair = self._pair(each, now)
         tag = each.tag()
         # A mark of its own: a guess that was sent while it had to wait still counts when it is judged.
         if not _is_new(pair, tag and b"waited" + tag) or self._protected(each.ip):
-            return []
-        return self._press(each, pair, tag, now)
+            return REPEATED
+        return Counted(is_new=True, culprits=tuple(self._press(each, pair, tag, now)))
 
     def forget(self, cidr: str) -> None:
         """A lifted ban begins anew: what was counted against the range is gone."""

@@ -56,6 +56,8 @@ class Trust:
                 self._addresses.popitem(last=False)
         success = names.get(name)
         if success is not None and now - success.at < TELL_SECONDS:
+            if success.tag is None:
+                success.tag = tag() if callable(tag) else tag
             return False
         names[name] = Success(now, tag() if callable(tag) else tag)
         names.move_to_end(name)

@@ -1,6 +1,7 @@
 """AUTH, under TLS: one public answer to every failure, and the true reason in the audit row.
 
-Shapes  smtp_AUTH: exchange (relay.smtp.exchanges), verdict (relay.submission), answer, audit row.
+Shapes  smtp_AUTH: exchange (relay.smtp.exchanges), whether it may be judged now (relay.guessing), verdict
+        (relay.submission), audit row, answer.
 Source  RFC 4954; docs/smtp.md, AUTH.
 Units   seconds on the event loop's clock.
 
@@ -15,20 +16,20 @@ from audit.models import Reason, Result
 from audit.record import attempt
 from relay import cram_md5
 from relay.directory import canonical_username
+from relay.guessing.model import Try
 from relay.networks import parse_address
 from relay.proofs import ScramProof
 from relay.smtp import replies, sasl, scram
 from relay.smtp.exchanges import AuthRefused, Exchanges
+from relay.smtp.guesses import Guesses
 from relay.smtp.protocol import LineRefused
 from relay.smtp.state import Identity
 from relay.submission import Authentication, authenticate, authenticate_token, permitted
 
-FAILURES_MAX = 3
-
 Claim = sasl.Login | sasl.TokenLogin
 
 
-class AuthVerb(Exchanges):
+class AuthVerb(Exchanges, Guesses):
     @property
     def mechanisms(self) -> tuple[str, ...]:
         """What EHLO lists, and nothing else is taken."""
@@ -43,16 +44,16 @@ class AuthVerb(Exchanges):
             login = await self._exchange(mechanism, initial.strip().encode() if initial else None)
             await self._judge(mechanism, login)
         except AuthRefused as refused:
-            reference = self.refuse(refused.reply)
             result = Result.ERROR if refused.reason is Reason.UNAVAILABLE else Result.REFUSED
-            self._record(Authentication(refused.reason), mechanism, refused.username, result, reference)
+            reference = self._record(Authentication(refused.reason), mechanism, refused.username, result)
+            self.refuse(refused.reply, reference=reference)
 
     def _auth_is_possible(self, mechanism: str) -> bool:
         if not self.session.host_name:
             self.refuse(replies.SEND_EHLO)
         elif self.tls is None:  # perhaps a password has just gone over the wire in clear
-            reference = self.refuse(replies.AUTH_NEEDS_TLS)
-            self._record(Authentication(Reason.CLEAR_TEXT), mechanism, "", Result.REFUSED, reference)
+            reference = self._record(Authentication(Reason.CLEAR_TEXT), mechanism, "", Result.REFUSED)
+            self.refuse(replies.AUTH_NEEDS_TLS, reference=reference)
         elif self.identity is not None:
             self.refuse(replies.AUTH_AGAIN)
         elif self.transaction is not None:
@@ -66,19 +67,31 @@ class AuthVerb(Exchanges):
         return False
 
     async def _judge(self, mechanism: str, login: Claim) -> None:
-        received = self.loop.time()
+        received, tried = self.loop.time(), self.tried(login)
+        if wait := self.server.guard.wait(tried):
+            self._put_off(mechanism, login, tried, wait)
+            return
         found = await self._verdict(mechanism, login)
         self.server.figures.auth_seconds.observe(self.loop.time() - received)
         if found.entry is not None and isinstance(login, sasl.Login) and isinstance(login.proof, ScramProof):
             await self._prove_ourselves(login.proof, found, login.username)
             found = await self._verdict(mechanism, login)  # it may have ended while the client looked at our proof
         if found.entry is not None:
+            self.server.guard.succeeded(tried)
             self._accept(mechanism, login, found)
         elif found.reason is Reason.UNAVAILABLE:
-            reference = self.refuse(replies.AUTH_UNAVAILABLE)
-            self._record(found, mechanism, login.username, Result.ERROR, reference)
+            reference = self._record(found, mechanism, login.username, Result.ERROR)
+            self.refuse(replies.AUTH_UNAVAILABLE, reference=reference)
         else:
+            self.server.guard.failed(tried)
             await self._fail(mechanism, login, found, received)
+
+    def _put_off(self, mechanism: str, login: Claim, tried: Try, wait: int) -> None:
+        """Nothing was judged, so that the answer may come at once: it says the same of every name."""
+        self.server.guard.put_off(tried)
+        reference = self._record(Authentication(Reason.THROTTLED), mechanism, login.username, Result.REFUSED)
+        self.refuse(replies.AUTH_THROTTLED.filled(seconds=wait), reference=reference)
+        self.end_after_failures()
 
     async def _verdict(self, mechanism: str, login: Claim) -> Authentication:
         """The organization's policy comes last: only who has the secret may be refused for how it was sent."""
@@ -122,19 +135,16 @@ class AuthVerb(Exchanges):
         self.server.index(self)
         self.send(replies.AUTHENTICATED.line())
         username = login.username or found.entry.state.username  # a token names its SMTP user by itself
-        self._record(found, mechanism, username, Result.ACCEPTED, None)
+        self._record(found, mechanism, username, Result.ACCEPTED)
 
     async def _fail(self, mechanism: str, login: Claim, found: Authentication, received: float) -> None:
         await self.flush()
         await self._at_fixed_time(received, self.server.auth_delay_seconds)
         if isinstance(login, sasl.TokenLogin):
             await self._tell_error(login)
-        self.auth_failures += 1
-        reference = self.refuse(replies.AUTH_FAILED)
-        self._record(found, mechanism, login.username, Result.REFUSED, reference)
-        if self.auth_failures >= FAILURES_MAX:
-            self.refuse(replies.AUTH_TOO_MANY)
-            self.finish()
+        reference = self._record(found, mechanism, login.username, Result.REFUSED)
+        self.refuse(replies.AUTH_FAILED, reference=reference)
+        self.end_after_failures()
 
     async def _tell_error(self, login: sasl.TokenLogin) -> None:
         """A failed token is told in JSON first; the answer to whatever the client says then is one (RFC 7628 3.2.3)."""
@@ -142,12 +152,11 @@ class AuthVerb(Exchanges):
         with contextlib.suppress(LineRefused):
             await self.read_line()
 
-    def _record(
-        self, found: Authentication, mechanism: str, username: str, result: Result, reference: str | None
-    ) -> None:
+    def _record(self, found: Authentication, mechanism: str, username: str, result: Result) -> str:
+        """The reference under which it will be found."""
         known = mechanism if mechanism in self.mechanisms else "other"
         self.server.figures.auth.labels(known, result.value, found.reason.value).inc()
-        self.server.recorder.auth(
+        return self.server.recorder.auth(
             attempt(
                 result=result,
                 reason=found.reason,
@@ -162,6 +171,6 @@ class AuthVerb(Exchanges):
                 organization_id=found.organization_id,
                 smtp_user_id=found.smtp_user_id,
                 app_password_id=found.app_password_id,
-                reference=reference,
-            )
+            ),
+            trusted=self.server.guard.is_trusted(self.ip),
         )

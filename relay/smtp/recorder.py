@@ -1,6 +1,8 @@
 """Auth events and refusals on their way to the database: buffered, in a transaction of their own, within a second.
 
-Shapes  auth(AuthAttempt), refusal(session, reply, reference): never wait, never fail a session.
+Shapes  auth(AuthAttempt) -> the reference under which it will be found, its own or that of a run (relay.smtp.folding);
+        refusal(session, reply, reference). Neither waits, nor fails a session.
+        A Batch is stored once: if the connection dies during COMMIT, PostgreSQL is asked what became of it.
 Units   BUFFER_MAX rows for each kind and process; beyond it the oldest is dropped, and counted.
 Errors  None are raised: while PostgreSQL is away the rows wait here.
 """
@@ -8,17 +10,21 @@ Errors  None are raised: while PostgreSQL is away the rows wait here.
 import asyncio
 import contextlib
 from collections import deque
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, LiteralString
 
 import psycopg
 from psycopg import AsyncConnection
 
-from audit.models import Result
+from audit.folded import store_runs
+from audit.models import Reason, Result
 from audit.record import AuthAttempt, printable, store_auth_events
 from relay.database import connect
 from relay.logs import get_logger
+from relay.smtp.folding import Folder
 from relay.smtp.replies import Reply
+from relay.smtp.sightings import Alarms, Sightings, store_alarms
 
 if TYPE_CHECKING:
     from relay.smtp.state import SessionState
@@ -40,23 +46,52 @@ COPY_REFUSALS = """
 """
 
 
+@dataclass(slots=True)
+class Batch:
+    """What goes in one transaction. transaction: its id, once it was begun."""
+
+    attempts: list[AuthAttempt]
+    runs: list[dict[str, Any]]
+    refusals: list[tuple[Any, ...]]
+    alarms: Alarms
+    transaction: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(len(self) or self.alarms.canaries or self.alarms.seen)
+
+    def __len__(self) -> int:
+        return len(self.attempts) + len(self.runs) + len(self.refusals)
+
+
 class Recorder:
     """One for each smtpd process, with a connection of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, share: int = 1) -> None:
+        """share: among how many processes the machine's bounds are divided."""
+        self._folder = Folder(share=share)
+        self._batch: Batch | None = None
         self._attempts: deque[AuthAttempt] = deque()
         self._refusals: deque[tuple[Any, ...]] = deque()
         self._conn: AsyncConnection[Any] | None = None
         self._closing = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self.sightings = Sightings()
         self.dropped = 0
 
     def start(self) -> None:
+        self.sightings.start()
         self._task = asyncio.create_task(self._run(), name="recorder")
 
-    def auth(self, attempt: AuthAttempt) -> None:
-        self._attempts.append(attempt)
-        self._bound(self._attempts)
+    def auth(self, attempt: AuthAttempt, *, trusted: bool = False) -> str:
+        """trusted: somebody signed in from this address lately."""
+        run = self._folder.place(attempt, trusted=trusted)
+        if run is None:
+            self._attempts.append(attempt)
+            self._bound(self._attempts)
+        elif attempt.reason == Reason.CANARY:
+            attempt = replace(attempt, reference=run.reference)
+        self.sightings.note_canary(attempt)
+        return attempt.reference if run is None else run.reference
 
     def refusal(self, session: "SessionState", reply: Reply, reference: str, *, about: str = "") -> None:
         assert session.identity is not None
@@ -71,8 +106,8 @@ class Recorder:
                 reply.code,
                 reply.enhanced,
                 printable(reply.text, 512),
-                printable(about, 320),
-                printable(session.transaction.reverse_path if session.transaction else "", 320),
+                printable(about, 320, "sender"),
+                printable(session.transaction.reverse_path if session.transaction else "", 320, "sender"),
                 session.server.name,
             )
         )
@@ -85,7 +120,7 @@ class Recorder:
 
     @property
     def waiting(self) -> int:
-        return len(self._attempts) + len(self._refusals)
+        return len(self._attempts) + len(self._refusals) + self._folder.waiting + len(self._batch or ())
 
     async def stop(self) -> None:
         """Writes what waits, if PostgreSQL takes it at once."""
@@ -103,32 +138,60 @@ class Recorder:
             await self._conn.close()
 
     async def _flush(self) -> None:
-        while self._attempts or self._refusals:
-            attempts = [self._attempts.popleft() for _ in range(min(BATCH_MAX, len(self._attempts)))]
-            refusals = [self._refusals.popleft() for _ in range(min(BATCH_MAX, len(self._refusals)))]
+        while self._batch or self._take():
+            assert self._batch is not None
             try:
-                await self._store(attempts, refusals)
+                await self._store(self._batch)
+            except (psycopg.DataError, psycopg.IntegrityError):  # would fail again
+                self.dropped += len(self._batch)
+                log.exception("recorder.refused", rows=len(self._batch))
             except (psycopg.Error, OSError) as error:
-                self._attempts.extendleft(reversed(attempts))
-                self._refusals.extendleft(reversed(refusals))
-                log.warning("recorder.waiting", attempts=len(self._attempts), error=str(error))
+                log.warning("recorder.waiting", rows=self.waiting, error=str(error))
                 return
             except Exception:
-                self.dropped += len(attempts) + len(refusals)
-                log.exception("recorder.dropped", attempts=len(attempts))
+                self.dropped += len(self._batch)
+                log.exception("recorder.dropped", rows=len(self._batch))
+            self._batch = None
 
-    async def _store(self, attempts: list[AuthAttempt], refusals: list[tuple[Any, ...]]) -> None:
+    def _take(self) -> bool:
+        """Puts what waits into a batch; False if nothing does."""
+        self._batch = Batch(
+            attempts=[self._attempts.popleft() for _ in range(min(BATCH_MAX, len(self._attempts)))],
+            runs=[run.take() for run in self._folder.take()],
+            refusals=[self._refusals.popleft() for _ in range(min(BATCH_MAX, len(self._refusals)))],
+            alarms=self.sightings.taken(),
+        )
+        return bool(self._batch)
+
+    async def _store(self, batch: Batch) -> None:
         if self._conn is None or self._conn.closed or self._conn.broken:
             self._conn = await connect(application_name="gatepost smtpd recorder")
+        if batch.transaction and await self._is_committed(self._conn, batch.transaction):
+            return
         async with self._conn.transaction():
-            await store_auth_events(self._conn, attempts)
-            used = _last_uses(attempts)
+            batch.transaction = await _value(self._conn, "SELECT pg_current_xact_id()::text")
+            await store_auth_events(self._conn, batch.attempts)
+            await store_runs(self._conn, batch.runs)
+            await store_alarms(self._conn, batch.alarms)
+            used = _last_uses(batch.attempts)
             if used:
                 await self._conn.execute(MARK_USED, [list(column) for column in zip(*used, strict=True)])
-            if refusals:
+            if batch.refusals:
                 async with self._conn.cursor() as cursor, cursor.copy(COPY_REFUSALS) as copy:
-                    for row in refusals:
+                    for row in batch.refusals:
                         await copy.write_row(row)
+
+    async def _is_committed(self, conn: AsyncConnection[Any], transaction: str) -> bool:
+        """What became of a transaction whose COMMIT was not answered. One that still runs is waited for."""
+        status = await _value(conn, "SELECT pg_xact_status(%s::text::xid8)", transaction)
+        if status == "in progress":
+            raise psycopg.OperationalError("the last transaction is not decided yet")
+        return bool(status == "committed")
+
+
+async def _value(conn: AsyncConnection[Any], query: LiteralString, *parameters: object) -> Any:
+    row = await (await conn.execute(query, parameters)).fetchone()
+    return row[0] if row else None
 
 
 def _last_uses(attempts: list[AuthAttempt]) -> list[tuple[int, datetime, str, str]]:

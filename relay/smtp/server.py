@@ -25,6 +25,7 @@ from relay.changes import TOKEN_SESSIONS
 from relay.database import conninfo
 from relay.directory import Directory
 from relay.disk import look
+from relay.guessing.guard import Guard
 from relay.logs import get_logger
 from relay.smtp import replies
 from relay.smtp.budget import Budget
@@ -97,7 +98,8 @@ class Server:
         self.wake_up = WakeUp()
         self.figures = Figures(self)
         self.writer = Writer(on_commit=self.wake_up.send, on_batch=self.figures.batch_messages.observe)
-        self.recorder = Recorder()
+        self.recorder = Recorder(share=share)
+        self.guard = Guard(self.pool, worker=self.name)
         self.changes = Changes(self.pool, apply=self._apply, lost=self.directory.forget)
         self.heartbeat = Heartbeat(self)
         metrics_port = settings.GATEPOST_METRICS_PORT
@@ -112,7 +114,7 @@ class Server:
     async def run(self) -> None:
         """Serves until stop()."""
         await self.pool.open(wait=False)
-        for part in (self.writer, self.recorder, self.wake_up, self.changes, self.heartbeat):
+        for part in (self.writer, self.recorder, self.guard, self.wake_up, self.changes, self.heartbeat):
             part.start()
         await self.exposition.start()
         listeners = [self._listen(door) for door in self._doors]
@@ -167,7 +169,7 @@ class Server:
         with contextlib.suppress(Exception):
             async with asyncio.timeout(3):
                 await self.recorder.stop()
-        for part in (self.wake_up, self.changes, self.heartbeat, self.exposition):
+        for part in (self.guard, self.wake_up, self.changes, self.heartbeat, self.exposition):
             await part.stop()
         await self.pool.close(timeout=1)
 

@@ -17,6 +17,7 @@ from relay.smtp.envelope import EnvelopeVerbs
 from relay.smtp.paths import is_helo_name
 from relay.smtp.protocol import COMMAND_OCTETS_MAX, Gone, LineRefused
 from relay.smtp.replies import Reply
+from relay.smtp.sightings import SESSION
 
 log = get_logger(__name__)
 
@@ -31,10 +32,13 @@ class SmtpSession(AuthVerb, EnvelopeVerbs, DataVerbs):
     """A conversation from greeting to goodbye."""
 
     async def _handle_client(self) -> None:
+        SESSION.set(self)
         try:
             if not self.welcome:
                 self.refuse(replies.TOO_MANY_CONNECTIONS)
                 self.finish()
+                return
+            if self.turn_away():
                 return
             self.send(Reply(220, "", f"{self.server.hostname} ESMTP Gatepost").line())
             commands = 0
@@ -134,7 +138,7 @@ class SmtpSession(AuthVerb, EnvelopeVerbs, DataVerbs):
             self.refuse(replies.BAD_HELO.filled(verb=verb))
             return False
         self.reset()
-        self.session.host_name = printable(argument, 255)
+        self.session.host_name = printable(argument, 255, "client name")
         return True
 
     async def smtp_STARTTLS(self, argument: str) -> None:

@@ -76,10 +76,13 @@ class SessionState(Connection):
         self.transaction = None
         self.give_back()
 
-    def refuse(self, reply: Reply, *, about: str = "") -> str:
-        """Replies with a new reference, logs it, and records it if somebody is signed in. Returns the reference."""
+    def refuse(self, reply: Reply, *, about: str = "", reference: str = "") -> str:
+        """Replies with a new reference, logs it, and records it if somebody is signed in. Returns the reference.
+
+        reference: of the row that was recorded already.
+        """
         self.errors += 1
-        reference = new_reference()
+        reference = reference or new_reference()
         self.send(reply.line(reference))
         log.info(
             "smtp.refused",

@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from relay.guessing.addresses import Protected, host_range, neighbourhood
-from relay.guessing.model import Culprit, Model, Try
+from relay.guessing.model import Counted, Culprit, Model, Try
 
 START = 1_800_000_000.0
 
@@ -49,7 +49,7 @@ class World:
         self._ban(self.model.failed(each, self.now))
         return "no"
 
-    def _ban(self, culprits: list[Culprit]) -> None:
-        for culprit in culprits:
+    def _ban(self, counted: Counted) -> None:
+        for culprit in counted.culprits:
             self.bans.append(culprit)
             self.banned_until[culprit.cidr] = self.now + self.ban_seconds

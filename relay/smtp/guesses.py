@@ -1,0 +1,40 @@
+"""What a session does about guessing: 421 at the greeting for banned addresses, 454 for logins that must wait.
+
+Shapes  tried(login) -> the login as relay.guessing knows it. put_off(...) answers and records one that must wait.
+Source  docs/smtp.md, Signing in; docs/security.md, Guessing.
+"""
+
+from audit.models import Reason, Result
+from audit.record import attempt
+from relay.guessing.model import Try
+from relay.proofs import Secret
+from relay.smtp import replies, sasl
+from relay.smtp.state import SessionState
+
+FAILURES_MAX = 3
+
+
+class Guesses(SessionState):
+    def turn_away(self) -> bool:
+        """At the greeting: True if the address is banned. Its row is shared with the others of the same minute."""
+        seconds = self.server.guard.banned(self.ip)
+        if not seconds:
+            return False
+        row = attempt(result=Result.REFUSED, reason=Reason.BANNED, ip=self.ip, port=self.port, worker=self.server.name)
+        self.server.figures.auth.labels("none", row.result, row.reason).inc()
+        self.refuse(replies.BANNED.filled(seconds=seconds), reference=self.server.recorder.auth(row))
+        self.finish()
+        return True
+
+    def tried(self, login: sasl.Login | sasl.TokenLogin) -> Try:
+        """A SCRAM or CRAM-MD5 proof differs each time, so that it does not tell whether the secret is another one."""
+        if isinstance(login, sasl.TokenLogin):
+            return self.server.guard.tried(self.ip, login.username, login.token)
+        secret = login.proof.text if isinstance(login.proof, Secret) else None
+        return self.server.guard.tried(self.ip, login.username, secret)
+
+    def end_after_failures(self) -> None:
+        self.auth_failures += 1
+        if self.auth_failures >= FAILURES_MAX:
+            self.refuse(replies.AUTH_TOO_MANY)
+            self.finish()
