@@ -1,0 +1,1 @@
+"""The thirteen practices, each held to evidence: `card` has the table, `customers` and `installation` the checks."""

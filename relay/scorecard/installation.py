@@ -1,0 +1,158 @@
+"""The checks of the whole installation, for its operators: each looks at InstallationFacts and tells what it saw.
+
+Shapes  CHECKS: practice number -> Check. A practice that is not in it has no check.
+Units   Sign-ins of INSTALLATION_DAYS; attempts of 24 hours. What only a customer can mend is on its own card.
+Errors  None of their own.
+"""
+
+from datetime import timedelta
+from typing import Final
+
+from django.conf import settings
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from audit.models import Reason
+from audit.queries import auth_counts
+from relay.doctor import CHECKS as DOCTOR
+from relay.scorecard.card import Check, Fix, Row, Verdict, fulfilled, missed, named, scorecard, unmeasured
+from relay.scorecard.customers import CRAM_MD5, judged_lag, judged_tls, parts_of
+from relay.scorecard.facts import InstallationFacts
+
+DAY: Final = timedelta(days=1)
+STRENGTH: Final = {
+    "django.contrib.auth.password_validation.MinimumLengthValidator",
+    "django.contrib.auth.password_validation.CommonPasswordValidator",
+    "accounts.password_policy.StrengthValidator",
+}
+
+
+def installation_scorecard() -> list[Row]:
+    return scorecard(InstallationFacts(), CHECKS)
+
+
+def mechanisms(facts: InstallationFacts) -> Verdict:
+    used, enabled, allowed = facts.sign_ins.by_mechanism[CRAM_MD5], facts.smtp_users["cram_md5"], _cram_md5_is_allowed()
+    if used or (enabled and allowed):
+        text = _("CRAM-MD5 is on for %(enabled)s SMTP users. %(used)s of %(total)s sign-ins in %(days)s days used it.")
+        return missed(text, enabled=enabled, used=used, total=facts.sign_ins.total, days=facts.days)
+    parts = parts_of(facts.sign_ins.by_mechanism)
+    if allowed:
+        text = _("CRAM-MD5 is allowed, but on for nobody. Sign-ins in %(days)s days: %(parts)s.")
+    else:
+        text = _("CRAM-MD5 is not offered. Sign-ins in %(days)s days: %(parts)s.")
+    return fulfilled(text, days=facts.days, parts=parts)
+
+
+def _cram_md5_is_allowed() -> bool:
+    return bool(settings.GATEPOST_CRAM_MD5)
+
+
+def tls(facts: InstallationFacts) -> Verdict:
+    return judged_tls(facts.sign_ins, facts.days)
+
+
+def networks(facts: InstallationFacts) -> Verdict:
+    total, unbound = facts.smtp_users["total"], facts.smtp_users["unbound"]
+    if not total:
+        return unmeasured(_("No SMTP user has an app password with which it could sign in."))
+    if unbound:
+        text = _("%(unbound)s of %(total)s SMTP users may sign in from any address.")
+        return missed(text, unbound=unbound, total=total)
+    return fulfilled(_("Each of %(total)s SMTP users that can sign in is bound to networks."), total=total)
+
+
+def second_factor(facts: InstallationFacts) -> Verdict:
+    without = [user.email for user in facts.operators if not user.enrolled]  # type: ignore[attr-defined]  # annotated
+    if not facts.operators:
+        return unmeasured(_("There is no operator."))
+    if without:
+        text = _("%(number)s operators have no second factor, and see nothing until they do: %(names)s.")
+        return missed(text, number=len(without), names=named(without))
+    text = _(
+        "%(number)s of %(number)s operators have a second factor. %(required)s of %(total)s customers require one."
+    )
+    required, total = facts.organizations["mfa_required"], facts.organizations["total"]
+    return fulfilled(text, number=len(facts.operators), required=required, total=total)
+
+
+def app_passwords_only(facts: InstallationFacts) -> Verdict:
+    if facts.without_secret:
+        return missed(_("%(number)s sign-ins had neither an app password nor a token."), number=facts.without_secret)
+    if not facts.sign_ins.total:
+        return unmeasured(_("Nobody has signed in for %(days)s days."), days=facts.days)
+    tried = auth_counts(None, since=facts.now - DAY).reasons.get(Reason.PANEL_PASSWORD, 0)
+    text = _(
+        "Each of %(total)s sign-ins in %(days)s days had an app password or token. People's addresses were tried"
+        " %(tried)s times in 24 hours, and refused."
+    )
+    return fulfilled(text, total=facts.sign_ins.total, days=facts.days, tried=tried)
+
+
+def passwords_end(facts: InstallationFacts) -> Verdict:
+    in_force = {each["NAME"] for each in settings.AUTH_PASSWORD_VALIDATORS}
+    if missing := sorted(name.rpartition(".")[2] for name in STRENGTH - in_force):
+        return missed(_("Panel passwords are not checked by %(names)s."), names=named(missing))
+    text = _(
+        "Panel passwords are checked for length, strength, and against common ones. How app passwords end is on each"
+        " customer's own card."
+    )
+    return fulfilled(text)
+
+
+def recorded(facts: InstallationFacts) -> Verdict:
+    if late := judged_lag(facts.sums_lag):
+        return late
+    counts = auth_counts(None, since=facts.now - DAY)
+    if facts.sums_lag is None or not counts.total:
+        return unmeasured(_("The auth log has no attempt of the last 24 hours."))
+    text = _("%(total)s attempts of 24 hours are in the auth log, of which %(accepted)s were accepted.")
+    return fulfilled(text, total=counts.total, accepted=counts.accepted)
+
+
+def dedicated(facts: InstallationFacts) -> Verdict:
+    if not facts.operators:
+        return unmeasured(_("There is no operator."))
+    members = [user.email for user in facts.operators if user.is_member]  # type: ignore[attr-defined]  # annotated
+    if members:
+        text = _("Operators who belong to a customer, and so reach its SMTP users: %(names)s.")
+        return missed(text, names=named(members))
+    return fulfilled(
+        _("None of %(total)s operators belongs to a customer, so none has SMTP."), total=len(facts.operators)
+    )
+
+
+def limits(facts: InstallationFacts) -> Verdict:
+    total, unlimited = facts.organizations["total"], facts.organizations["unlimited"]
+    if not total:
+        return unmeasured(_("There is no customer yet."))
+    if unlimited:
+        text = _("The plan of %(unlimited)s of %(total)s customers sets no real limit.")
+        return missed(text, unlimited=unlimited, total=total)
+    return fulfilled(_("The plan of each of %(total)s customers has a limit."), total=total)
+
+
+def secrets(facts: InstallationFacts) -> Verdict:
+    """The self-check's own finding: how long they are, and who may read the files."""
+    findings = list(DOCTOR["secrets"]())
+    text = " ".join(finding.text for finding in findings)
+    if any(finding.state != "ok" for finding in findings):
+        return missed("%(text)s", text=text)
+    return fulfilled("%(text)s", text=text) if findings else unmeasured(_("There was no secret to look at."))
+
+
+CUSTOMERS = Fix("relay:ops_customers", gettext_lazy("Customers"))
+REVIEW = Fix("relay:ops_auth_review", gettext_lazy("Auth review"))
+FLOOR = Fix("relay:ops_floor", gettext_lazy("Floor"))
+CHECKS: Final = {
+    1: Check(mechanisms, REVIEW),
+    2: Check(tls, REVIEW),
+    3: Check(networks, CUSTOMERS),
+    4: Check(second_factor),
+    5: Check(app_passwords_only, REVIEW),
+    6: Check(passwords_end),
+    7: Check(recorded, FLOOR),
+    8: Check(dedicated),
+    10: Check(limits, CUSTOMERS),
+    12: Check(secrets),
+}
