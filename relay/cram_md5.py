@@ -33,6 +33,12 @@ def kept(smtp_user: SmtpUser, secret: str) -> bytes | None:
     return sealed.sealed(secret) if smtp_user.cram_md5_enabled_at and is_allowed() else None
 
 
+def names_of(smtp_user: SmtpUser) -> list[str]:
+    """The app passwords that work with it."""
+    kept = smtp_user.app_passwords.filter(revoked_at=None).exclude(cram_md5_secret=None)
+    return list(kept.order_by("name").values_list("name", flat=True))
+
+
 @transaction.atomic
 def enable(smtp_user: SmtpUser, *, actor: Actor) -> None:
     """For app passwords made from now on: those that exist cannot be read. Raises NotAllowed."""

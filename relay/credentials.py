@@ -103,6 +103,10 @@ class Proof(Protocol):
 
     def find(self, state: UserState, /) -> PasswordState | None: ...
 
+    def why_not(self, state: UserState, /) -> Reason:
+        """The true reason if it finds nothing."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -120,7 +124,7 @@ def verify(state: UserState, proof: Proof, *, ip: Address, now: datetime) -> Ver
     """The secret first: what else is wrong is only told of somebody who has it."""
     password = proof.find(state)
     if password is None:
-        return Verdict(Reason.WRONG_PASSWORD)
+        return Verdict(proof.why_not(state))
     return Verdict(_obstacle(state, password, ip=ip, now=now) or Reason.OK, password.id)
 
 

@@ -10,6 +10,7 @@ import hashlib
 import hmac
 from dataclasses import dataclass, field
 
+from audit.models import Reason
 from relay import app_passwords, sealed
 from relay.credentials import PasswordState, UserState
 from relay.logs import get_logger
@@ -17,8 +18,15 @@ from relay.logs import get_logger
 log = get_logger(__name__)
 
 
+class _Proof:
+    __slots__ = ()
+
+    def why_not(self, state: UserState) -> Reason:
+        return Reason.WRONG_PASSWORD
+
+
 @dataclass(frozen=True, slots=True)
-class Secret:
+class Secret(_Proof):
     """PLAIN and LOGIN: the app password as it was typed."""
 
     text: str = field(repr=False)
@@ -29,7 +37,7 @@ class Secret:
 
 
 @dataclass(frozen=True, slots=True)
-class ScramProof:
+class ScramProof(_Proof):
     """SCRAM-SHA-256: that the client knows the salted password, over everything that was said before."""
 
     auth_message: bytes
@@ -55,7 +63,7 @@ class ScramProof:
 
 
 @dataclass(frozen=True, slots=True)
-class CramDigest:
+class CramDigest(_Proof):
     """CRAM-MD5: an HMAC-MD5 of the challenge, which only those app passwords can verify that are kept encrypted."""
 
     challenge: bytes
@@ -67,6 +75,11 @@ class CramDigest:
             if password.cram_md5_secret is not None and self._is_of(password.id, password.cram_md5_secret):
                 found = password
         return found
+
+    def why_not(self, state: UserState) -> Reason:
+        """Nothing can be compared where it is off, or where no app password was made since it is on."""
+        kept = state.cram_md5 and any(password.cram_md5_secret for password in state.passwords)
+        return Reason.WRONG_PASSWORD if kept else Reason.MECHANISM_OFF
 
     def _is_of(self, app_password_id: int, token: bytes) -> bool:
         try:

@@ -5,6 +5,8 @@ from django.urls import include, path
 from relay.views import (
     app_passwords,
     auth_log,
+    change_log,
+    cram_md5,
     domains,
     health,
     message_content,
@@ -27,6 +29,8 @@ _smtp_user = [
     path("enable/", smtp_user.enable, name="smtp_user_enable"),
     path("app-passwords/new/", app_passwords.create, name="app_password_create"),
     path("app-passwords/<int:app_password_id>/revoke/", app_passwords.revoke, name="app_password_revoke"),
+    path("cram-md5/enable/", cram_md5.enable, name="smtp_user_cram_md5_enable"),
+    path("cram-md5/disable/", cram_md5.disable, name="smtp_user_cram_md5_disable"),
     path("networks/add/", networks.add_for_smtp_user, name="smtp_user_network_add"),
     path("senders/add/", smtp_user.sender_add, name="sender_add"),
     path("senders/<int:sender_id>/remove/", smtp_user.sender_remove, name="sender_remove"),

@@ -3,10 +3,11 @@
 from datetime import datetime
 from typing import Any, Literal
 
+from django.db import transaction
 from django.shortcuts import get_object_or_404
 from ninja import Field, Router, Status
 
-from relay import credentials
+from relay import cram_md5, credentials
 from relay.api.keys import ApiRequest, Scope, actor_of, needs
 from relay.api.shapes import PAGE, Body, CursorText, Limit, Listed, Schema, Text, bad_cursor, cursor_of, place_of
 from relay.models import SmtpUser
@@ -27,6 +28,9 @@ class SmtpUserOut(Schema):
     excess: Literal["refuse", "hold"]
     recipients_per_hour: int | None
     recipients_per_hour_per_ip: int | None
+    cram_md5_enabled_at: datetime | None = Field(
+        description="Since when app passwords are kept readable for CRAM-MD5; null: it is off."
+    )
     disabled_at: datetime | None
     created_at: datetime
 
@@ -46,6 +50,12 @@ class SmtpUserChange(Body):
     excess: Literal["refuse", "hold"] | None = None
     recipients_per_hour: int | None = PER_HOUR
     recipients_per_hour_per_ip: int | None = PER_HOUR
+    cram_md5: bool | None = Field(
+        default=None,
+        description="true: app passwords made from now on are kept encrypted beside their hash and work with CRAM-MD5,"
+        " where the operator allows it (422 otherwise). false: they are forgotten. Weak: only for devices that know"
+        " nothing else.",
+    )
 
 
 def own_smtp_user(request: ApiRequest, id: int) -> SmtpUser:
@@ -82,10 +92,15 @@ def get_smtp_user(request: ApiRequest, id: int) -> Any:
 def change_smtp_user(request: ApiRequest, id: int, data: SmtpUserChange) -> Any:
     """What is not sent stays as it is; null takes a limit away."""
     sent = data.dict(exclude_unset=True)
+    smtp_user = own_smtp_user(request, id)
+    wanted = sent.pop("cram_md5", None)
     for name in ("description", "excess"):
         if sent.get(name, "") is None:
             del sent[name]  # these have no "none": null leaves them as they are
-    return credentials.update_smtp_user(own_smtp_user(request, id), actor=actor_of(request), **sent)
+    with transaction.atomic():  # all of it, or nothing
+        if wanted is not None:
+            (cram_md5.enable if wanted else cram_md5.disable)(smtp_user, actor=actor_of(request))
+        return credentials.update_smtp_user(smtp_user, actor=actor_of(request), **sent)
 
 
 @router.post(

@@ -16,7 +16,7 @@ from django.views.decorators.http import require_POST
 from accounts import roles
 from accounts.access import MemberRequest, actor_of, member_required
 from audit.models import AuthEvent
-from relay import credentials, domains, queries
+from relay import cram_md5, credentials, domains, queries
 from relay.forms import NetworkForm, SenderForm, SmtpUserSettingsForm
 from relay.models import Message, SenderAddress, SendingDomain, SmtpUser
 from relay.networks import list_of
@@ -55,6 +55,8 @@ def show(request: MemberRequest, smtp_user: SmtpUser, *, status: int = 200, **fo
         "door": _door(smtp_user),
         "variable": VARIABLE,
         "is_demo": conf.GATEPOST_DEMO,
+        "cram_md5_allowed": cram_md5.is_allowed(),
+        "cram_md5_passwords": cram_md5.names_of(smtp_user),
         "events": AuthEvent.objects.filter(smtp_user_id=smtp_user.pk).order_by("-at", "-id")[:LAST],
         "rows": queries.message_rows(
             Message.objects.filter(smtp_user=smtp_user).select_related("smtp_user").order_by("-received_at")[:LAST]

@@ -106,3 +106,26 @@ def test_another_organizations_is_not_found(bob_call, shop, method: str, path: s
     assert bob_call(method, path.format(id=shop.pk), body).status_code == 404
     shop.refresh_from_db()
     assert shop.disabled_at is None
+
+
+def test_cram_md5_is_switched(call, shop, settings) -> None:
+    """On and off by one field, with the other changes or not at all; null and nothing leave it."""
+    path = f"/smtp-users/{shop.pk}"
+    settings.GATEPOST_CRAM_MD5 = True
+    assert call("GET", path).json()["cram_md5_enabled_at"] is None
+    assert call("PATCH", path, {"cram_md5": True, "description": "Camera"}).json()["cram_md5_enabled_at"]
+    assert call("PATCH", path, {"cram_md5": None}).json()["cram_md5_enabled_at"]
+    assert call("PATCH", path, {"description": "Old camera"}).json()["cram_md5_enabled_at"]
+    refused = call("PATCH", path, {"cram_md5": False, "recipients_per_hour": 1, "description": "x" * 121})
+    assert refused.status_code == 422
+    assert call("GET", path).json()["cram_md5_enabled_at"]
+    assert call("PATCH", path, {"cram_md5": False}).json()["cram_md5_enabled_at"] is None
+
+
+def test_cram_md5_where_it_is_not_allowed(call, shop) -> None:
+    """422 in words, and nothing else of the request is done."""
+    response = call("PATCH", f"/smtp-users/{shop.pk}", {"cram_md5": True, "description": "Camera"})
+    assert response.status_code == 422
+    assert "not offered here" in response.json()["detail"]
+    shop.refresh_from_db()
+    assert (shop.cram_md5_enabled_at, shop.description) == (None, "")
