@@ -1,6 +1,7 @@
 """Bearer keys of /api/v1/: made, found, revoked.
 
-Shapes  A key is `gpk_` and 36 base62 characters (214 bits); only its HMAC-SHA-256 under the first pepper is stored.
+Shapes  A key is `gpk_`, 30 random base62 characters (178 bits) and six of a CRC-32 (accounts.checksum); only its
+        HMAC-SHA-256 under the first pepper is stored. Keys made before the checksum work like the others.
         `prefix` is its first 12 characters, to tell one from another in lists and in the log ("api:<prefix>").
 Units   last_used_at is written once a minute at most.
 Errors  ApiKeyRefused (ValidationError).
@@ -22,12 +23,13 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from accounts import checksum
 from accounts.models import ApiKey, Organization, User
 from audit.changes import Actor, record_change
 
 PREFIX: Final = "gpk_"
-_ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-_LENGTH: Final = 36
+_RANDOM: Final = 30
+_LENGTH: Final = _RANDOM + checksum.LENGTH
 _SHOWN: Final = 12
 _USE_NOTED_EVERY: Final = timedelta(minutes=1)
 
@@ -53,13 +55,13 @@ def create_api_key(
 ) -> NewApiKey:
     wanted = sorted(set(scopes))
     _check(name, wanted, expires_at)
-    secret = PREFIX + "".join(secrets.choice(_ALPHABET) for _character in range(_LENGTH))
+    secret = checksum.with_checksum(PREFIX + "".join(secrets.choice(checksum.BASE62) for _each in range(_RANDOM)))
     with transaction.atomic():
         api_key = ApiKey.objects.create(
             organization=organization,
             name=name.strip(),
             prefix=secret[:_SHOWN],
-            digest=_digests(secret)[0],
+            digest=digests(secret)[0],
             scopes=wanted,
             created_by=created_by,
             expires_at=expires_at,
@@ -74,19 +76,20 @@ def find_api_key(secret: str, *, now: datetime | None = None) -> ApiKey | None:
     if not secret.startswith(PREFIX) or len(secret) != len(PREFIX) + _LENGTH:
         return None
     live = Q(revoked_at=None) & (Q(expires_at=None) | Q(expires_at__gt=now))
-    api_key = ApiKey.objects.select_related("organization").filter(live, digest__in=_digests(secret)).first()
+    api_key = ApiKey.objects.select_related("organization").filter(live, digest__in=digests(secret)).first()
     if api_key is not None and (api_key.last_used_at is None or now - api_key.last_used_at > _USE_NOTED_EVERY):
         ApiKey.objects.filter(pk=api_key.pk).update(last_used_at=now)
     return api_key
 
 
-def revoke_api_key(api_key: ApiKey, *, actor: Actor, now: datetime | None = None) -> None:
-    """Twice is once: the time of the first stays."""
+def revoke_api_key(api_key: ApiKey, *, actor: Actor, now: datetime | None = None, **why: object) -> bool:
+    """Twice is once: the time of the first stays, and it alone is True."""
     with transaction.atomic():
         revoked = ApiKey.objects.filter(pk=api_key.pk, revoked_at=None).update(revoked_at=now or timezone.now())
         if revoked:
-            _record("api_key.revoked", api_key, actor, {})
+            _record("api_key.revoked", api_key, actor, why)
     api_key.refresh_from_db(fields=["revoked_at"])
+    return bool(revoked)
 
 
 def _check(name: str, scopes: list[str], expires_at: datetime | None) -> None:
@@ -111,7 +114,7 @@ def _record(action: str, api_key: ApiKey, actor: Actor, values: dict[str, object
     )
 
 
-def _digests(secret: str) -> list[bytes]:
+def digests(secret: str) -> list[bytes]:
     """Under each pepper, the one that makes new ones first."""
     message = b"api-key:" + secret.encode("utf-8", "surrogatepass")
     return [hmac.new(pepper, message, hashlib.sha256).digest() for pepper in settings.GATEPOST_PEPPERS]

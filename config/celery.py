@@ -29,7 +29,13 @@ app.conf.update(
     beat_schedule={
         "roll up auth events": {"task": "relay.tasks.roll_up_auth_events", "schedule": 30.0},
         "roll up logins": {"task": "relay.tasks.roll_up_logins", "schedule": 120.0},
+        "fetch outside keys": {"task": "relay.tasks.fetch_outside_keys", "schedule": 60.0},
+        "watch for anomalies": {"task": "relay.tasks.watch_for_anomalies", "schedule": 60.0},
+        "anchor changes": {"task": "relay.tasks.anchor_changes", "schedule": crontab(hour="0", minute="17")},
         "make partitions ahead": {"task": "relay.tasks.make_partitions", "schedule": crontab(minute="7")},
+        "watch secrets": {"task": "relay.tasks.watch_secrets", "schedule": 5.0},
+        "warn of password ends": {"task": "relay.tasks.warn_of_password_ends", "schedule": 600.0},
+        "mind unused passwords": {"task": "relay.tasks.mind_unused_passwords", "schedule": crontab(minute="41")},
         "delete expired data": {"task": "relay.tasks.delete_expired", "schedule": crontab(minute="23")},
     },
 )

@@ -12,14 +12,15 @@ import hashlib
 import hmac
 import re
 import secrets
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from django.conf import settings
 
+from accounts import checksum
+
 PREFIX = "gp_"
-BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+BASE62 = checksum.BASE62
 CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
 APP_PATTERN = re.compile(r"gp_[0-9A-Za-z]{28}")
 # Crockford's alphabet leaves out what people misread; what they type for it is read as meant.
@@ -49,8 +50,7 @@ def scram_salt(username: str) -> bytes:
 
 
 def make_app_secret() -> str:
-    body = PREFIX + "".join(secrets.choice(BASE62) for _ in range(22))
-    return body + _checksum(body)
+    return checksum.with_checksum(PREFIX + "".join(secrets.choice(BASE62) for _ in range(22)))
 
 
 def make_device_secret() -> str:
@@ -61,7 +61,7 @@ def make_device_secret() -> str:
 
 def checksum_holds(text: str) -> bool:
     """True if text is an app secret as Gatepost makes them: secret scanners need no look-up to know one."""
-    return bool(APP_PATTERN.fullmatch(text)) and text[-6:] == _checksum(text[:-6])
+    return bool(APP_PATTERN.fullmatch(text)) and checksum.holds(text)
 
 
 def digests(secret: str) -> list[bytes]:
@@ -101,11 +101,3 @@ def match(secret: str, stored: Iterable[bytes]) -> bytes | None:
     """The stored digest that this secret has, or None."""
     known = set(stored)
     return next((digest for digest in digests(secret) if digest in known), None)
-
-
-def _checksum(body: str) -> str:
-    value, text = zlib.crc32(body.encode()), ""
-    for _ in range(6):
-        value, digit = divmod(value, 62)
-        text = BASE62[digit] + text
-    return text

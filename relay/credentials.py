@@ -284,11 +284,11 @@ def create_app_password(
 @transaction.atomic
 def revoke_app_password(
     app_password: AppPassword, *, actor: Actor, because: str = AppPassword.Because.MEMBER, **more: Any
-) -> None:
-    """Ends it now and for good; sessions that it opened are closed with 421. Revoking twice changes nothing."""
+) -> bool:
+    """Ends it now and for good; its open sessions are closed with 421. False if it had ended: nothing changes then."""
     limits.lock_organization(app_password.smtp_user.organization_id)
     row = AppPassword.objects.select_for_update(no_key=True).select_related(None).get(pk=app_password.pk)
-    if row.revoked_at is None:
+    if ends := row.revoked_at is None:
         row.revoked_at, row.cram_md5_secret = timezone.now(), None  # what ended need not be readable any more
         row.revoked_because = because
         row.save(update_fields=["revoked_at", "revoked_because", "cram_md5_secret"])
@@ -296,6 +296,7 @@ def revoke_app_password(
         announce(owner.organization_id, smtp_user_id=owner.pk, app_password_id=row.pk, ends_sessions=True)
         record_password("app_password.revoked", row, actor, {"name": row.name, "because": because, **more})
     app_password.revoked_at, app_password.revoked_because = row.revoked_at, row.revoked_because
+    return ends
 
 
 def organization_changed(organization: Organization) -> None:

@@ -10,10 +10,12 @@ from typing import Any
 from django import forms
 from django.core.exceptions import ValidationError
 from django.utils import timezone
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from relay.models import AppPassword, SmtpUser
 from relay.networks import parse_network
+from relay.password_policy import DAYS_MAX, Policy
 
 LIMIT_MAX = 1_000_000_000
 
@@ -57,14 +59,51 @@ class SmtpUserSettingsForm(SmtpUserForm):
     )
 
 
-class AppPasswordForm(forms.Form):
-    EXPIRIES = (
-        ("", _("Never")),
-        ("30", _("In 30 days")),
-        ("90", _("In 90 days")),
-        ("180", _("In 180 days")),
-        ("365", _("In a year")),
-    )
+class ExpiryField(forms.ChoiceField):
+    """Days that the new password lives; only those that the organization's policy allows, its most is the default."""
+
+    DAYS = (30, 90, 180, 365)
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(label=_("Expires"), required=False, **kwargs)
+
+    def bind_policy(self, policy: Policy) -> None:
+        most = policy.max_days
+        days = [each for each in self.DAYS if most is None or each < most] + ([most] if most is not None else [])
+        never: list[tuple[str, Any]] = [("", _("Never"))] if most is None else []
+        self.choices = never + [(str(each), _words(each)) for each in days]
+        self.initial = str(most) if most is not None else ""
+        if most is not None:
+            self.help_text = ngettext(
+                "Your organization lets an app password live %(days)d day at most.",
+                "Your organization lets an app password live %(days)d days at most.",
+                most,
+            ) % {"days": most}
+
+
+def _words(days: int) -> str:
+    if days == 365:
+        return gettext("In a year")
+    return ngettext("In %(days)d day", "In %(days)d days", days) % {"days": days}
+
+
+class ExpiringForm(forms.Form):
+    expires_in = ExpiryField()
+
+    def __init__(self, *args: Any, policy: Policy | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        field = self.fields["expires_in"]
+        assert isinstance(field, ExpiryField)
+        field.bind_policy(policy or Policy())
+
+    def expires_at(self) -> datetime | None:
+        """None: never, or with a policy as long as that allows."""
+        days = self.cleaned_data["expires_in"]
+        return timezone.now() + timedelta(days=int(days)) if days else None
+
+
+class AppPasswordForm(ExpiringForm):
+    field_order = ("name", "kind", "expires_in")
     name = forms.CharField(
         label=_("Name"), max_length=64, help_text=_("Where it will be used, like web-1 or backup job.")
     )
@@ -73,15 +112,103 @@ class AppPasswordForm(forms.Form):
         choices=[
             (AppPassword.Kind.APP, _("App: 31 characters")),
             (AppPassword.Kind.DEVICE, _("Device: 16 characters, for printers and cameras; needs an allowed network")),
+            (
+                AppPassword.Kind.CANARY,
+                _("Canary: works nowhere. Put it where only an intruder would find it; you hear when it is tried"),
+            ),
         ],
         initial=AppPassword.Kind.APP,
         widget=forms.RadioSelect,
     )
-    expires_in = forms.ChoiceField(label=_("Expires"), choices=EXPIRIES, required=False)
 
-    def expires_at(self) -> datetime | None:
-        days = self.cleaned_data["expires_in"]
-        return timezone.now() + timedelta(days=int(days)) if days else None
+
+class RotationForm(ExpiringForm):
+    """The old one's end: a number of days, or a moment of one's own."""
+
+    OTHER = "other"
+    field_order = ("name", "overlap", "ends_at", "expires_in")
+    name = forms.CharField(label=_("Name of the new one"), max_length=64)
+    overlap = forms.ChoiceField(
+        label=_("The old one ends"),
+        choices=[
+            ("1", _("In a day")),
+            ("7", _("In a week")),
+            ("14", _("In two weeks")),
+            ("30", _("In 30 days")),
+            (OTHER, _("At the time below")),
+        ],
+        initial="7",
+        help_text=_("Until then both work, and the page of the old one shows who still uses it."),
+    )
+    ends_at = forms.DateTimeField(
+        label=_("A time of your own (UTC)"),
+        required=False,
+        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"),
+        input_formats=["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M"],
+    )
+
+    def clean(self) -> dict[str, Any]:
+        values = super().clean() or self.cleaned_data
+        if values.get("overlap") == self.OTHER and "ends_at" in values and values["ends_at"] is None:
+            self.add_error("ends_at", _("Say when."))
+        return values
+
+    def old_ends_at(self) -> datetime:
+        overlap, moment = self.cleaned_data["overlap"], self.cleaned_data["ends_at"]
+        if overlap == self.OTHER:
+            assert isinstance(moment, datetime)
+            return moment
+        return timezone.now() + timedelta(days=int(overlap))
+
+
+class PasswordPolicyForm(forms.Form):
+    max_days = forms.IntegerField(
+        label=_("Days an app password may live"),
+        min_value=1,
+        max_value=DAYS_MAX,
+        required=False,
+        help_text=_(
+            "Empty: as long as whoever makes it says. It binds new ones at once; others get an end with notice."
+        ),
+    )
+    unused_notice_days = forms.IntegerField(
+        label=_("Days without a sign-in until a mail says so"),
+        min_value=1,
+        max_value=DAYS_MAX,
+        required=False,
+        help_text=_("Empty: no such mail."),
+    )
+    sleep_days = forms.IntegerField(
+        label=_("Days without a sign-in until it goes to sleep"),
+        min_value=1,
+        max_value=DAYS_MAX,
+        required=False,
+        help_text=_(
+            "Empty: none sleeps. One that sleeps signs in nowhere until a member wakes it. A mail announces it a week"
+            " before."
+        ),
+    )
+
+    def policy(self) -> Policy:
+        return Policy(**{name: self.cleaned_data[name] for name in self.base_fields})
+
+
+class LeakForm(forms.Form):
+    text = forms.CharField(
+        label=_("What you found"),
+        max_length=20_000,
+        strip=False,
+        widget=forms.Textarea(
+            attrs={"rows": 4, "autocomplete": "off", "spellcheck": "false", "autocapitalize": "none"}
+        ),
+        help_text=_("The secret itself, or the lines around it: everything that begins with gp_ or gpk_ is taken."),
+    )
+    found_at = forms.CharField(
+        label=_("Where it was"),
+        max_length=500,
+        required=False,
+        help_text=_("An address, a file, a log: what you know."),
+    )
 
 
 class NetworkForm(forms.Form):

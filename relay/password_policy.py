@@ -60,9 +60,14 @@ def policy_of(organization_id: int) -> Policy:
 def end_within(
     organization_id: int, wanted: datetime | None, *, kind: str = AppPassword.Kind.APP, now: datetime | None = None
 ) -> datetime | None:
-    """The end that a new one gets: as wanted, or the policy's where none was. Raises PolicyRefused beyond it."""
+    """The end that a new one gets: as wanted, or the policy's where none was. Raises PolicyRefused beyond it.
+
+    A canary has none: it waits to be tried for as long as it takes.
+    """
+    if kind == AppPassword.Kind.CANARY:
+        return None
     latest = policy_of(organization_id).latest_end(now or timezone.now())
-    if latest is None or kind == AppPassword.Kind.CANARY:
+    if latest is None:
         return wanted
     if wanted is not None and wanted > latest + timedelta(minutes=1):  # a form's "90 days" is some seconds old
         raise PolicyRefused(

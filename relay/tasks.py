@@ -8,12 +8,22 @@ from collections.abc import Callable
 from typing import cast
 
 from celery import shared_task
+from oauth2_provider.models import clear_expired as delete_ended_tokens
 
 from accounts.retention import delete_ended_sessions, delete_old_failures
+from audit.anomalies.watch import forget_old_habits, watch
 from audit.logins import roll_up_login_days
 from audit.partitions import make_partitions as make_partitions_ahead
 from audit.retention import delete_expired as delete_expired_events
 from audit.rollup import roll_up_auth_hours
+from relay.alarms import delete_told as delete_told_alarms
+from relay.alarms import handle_waiting as handle_alarms
+from relay.alert_mail import send_due_alert_mails
+from relay.leaks import delete_old as delete_old_reports
+from relay.leaks import handle_waiting as handle_leak_reports
+from relay.oauth.issuers import refresh_due_keys
+from relay.password_sweeps import put_unused_to_sleep, tell_of_disuse, warn_of_ends
+from relay.anchors import send_anchors
 from relay.retention import (
     DEFAULT_RETENTION_DAYS,
     delete_expired_content,
@@ -22,6 +32,7 @@ from relay.retention import (
     forget_dead_workers,
     retention_days,
 )
+from relay.sending import count_sending_hours, forget_old_hours
 
 Work = Callable[[], None]
 
@@ -44,9 +55,49 @@ def roll_up_logins() -> None:
 
 
 @_task
+def fetch_outside_keys() -> None:
+    """Fetches the keys of outside issuers that are due."""
+    refresh_due_keys()
+
+
+@_task
+def watch_for_anomalies() -> None:
+    """Counts what was sent, judges what is new in the auth log, opens and ends alerts, and mails what is due."""
+    count_sending_hours()
+    watch()
+    send_due_alert_mails()
+
+
+@_task
+def anchor_changes() -> None:
+    """Tells the heads of the chains of changes outside: in the log, and by mail."""
+    send_anchors()
+
+
+@_task
 def make_partitions() -> None:
     """Makes the days to come of the auth log."""
     make_partitions_ahead()
+
+
+@_task
+def watch_secrets() -> None:
+    """Ends what was reported as leaked, and tells of canaries and of secrets seen in the open."""
+    handle_leak_reports()
+    handle_alarms()
+
+
+@_task
+def warn_of_password_ends() -> None:
+    """Mails about app passwords that end soon and are still used."""
+    warn_of_ends()
+
+
+@_task
+def mind_unused_passwords() -> None:
+    """Mails about app passwords that nothing uses, and puts to sleep those that were announced."""
+    put_unused_to_sleep()
+    tell_of_disuse()
 
 
 @_task
@@ -58,4 +109,9 @@ def delete_expired() -> None:
     delete_old_credential_changes()
     forget_dead_workers()
     delete_ended_sessions()
+    delete_ended_tokens()
     delete_old_failures()
+    delete_told_alarms()
+    delete_old_reports()
+    forget_old_habits()
+    forget_old_hours()

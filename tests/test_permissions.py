@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from django.db import transaction
 from django.http import HttpResponseBase
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from accounts.api_keys import create_api_key
 from accounts.invitations import invite
@@ -20,7 +22,10 @@ from audit.models import Reason, Result
 from audit.record import attempt, record_auth_event
 from relay.credentials import create_app_password, create_smtp_user
 from relay.domains import add_domain, add_sender
+from relay.models import SmtpUser
 from relay.networks import add_network
+from relay.oauth.clients import create_client
+from relay.oauth.issuers import add_subject, configure_issuer
 from tests.accounts.pages import last_link
 from tests.conftest import make_user
 from tests.permissions import BODIES, FLOOR, IN, MOVED, PEOPLE, TABLE, UNKNOWN, routes
@@ -137,10 +142,14 @@ def hers(alice: User, alice_org: Organization, vera: User) -> Hers:
         "number": 2, "reference": reference, "text": reference, "code": "premium", "part": "rows", "pk": alice_org.pk,
         "invitation_id": Invitation.objects.get().pk, "membership_id": Membership.objects.get(user=vera).pk,
         "api_key_id": key.pk, "id": smtp_user.pk, "plan": Plan.objects.get(code="premium").pk,
+        "soon": (timezone.now() + timedelta(days=7)).isoformat(),
     }  # fmt: skip
+    values |= _oauth(alice_org, smtp_user)
     of_one = {
         "relay:ops_message": message.pk,
         "api:revoke_app_password": password.pk,
+        "api:rotate_app_password": password.pk,
+        "api:list_uses": password.pk,
         "api:remove_network": network.pk,
         "api:remove_sender": sender.pk,
         "api:get_message": message.pk,
@@ -159,6 +168,15 @@ def _links(organization: Organization, alice: User) -> dict[str, str]:
     send_reset_link(alice.email)
     links["accounts:password_reset_confirm"] = last_link()
     return links
+
+
+def _oauth(organization: Organization, smtp_user: SmtpUser) -> dict[str, Any]:
+    client = create_client(organization, name="Billing", kind="service", smtp_user=smtp_user, actor=SYSTEM).client
+    issuer = configure_issuer(
+        organization, name="Login", issuer="https://login.example", audience="x", claim="sub", actor=SYSTEM
+    )
+    subject = add_subject(issuer, value="5f0e", smtp_user=smtp_user, actor=SYSTEM)
+    return {"client_id": client.pk, "issuer_id": issuer.pk, "subject_id": subject.pk}
 
 
 def _attempt(organization: Organization, username: str) -> str:

@@ -5,6 +5,7 @@ Source  RFC 5321 4.1.1.2, 4.1.1.3; RFC 1870 (SIZE), 6152 (8BITMIME), 6531 (SMTPU
 
 from dataclasses import replace
 
+from audit.record import redacted
 from relay import senders
 from relay.directory import DirectoryUnavailable, Entry
 from relay.limits import OverLimit
@@ -38,6 +39,7 @@ class EnvelopeVerbs(SessionState):
             or not await self._has_room()
         ):
             return
+        redacted(parsed.address, "sender")  # it is stored as it is; if it has a secret in it, the owner is told
         self.transaction = transaction
         self.send(replies.SENDER_OK.line())
 

@@ -40,6 +40,8 @@ ICONS = {
     "shield": "M12 3l8 3v5c0 5-3 8-8 10-5-2-8-5-8-10V6z",
     "plan": "M4 20V10M10 20V4M16 20v-8M21 20H3",
     "code": "M8 8l-5 4 5 4M16 8l5 4-5 4M14 5l-4 14",
+    "consent": "M8 7V3M16 7V3M6 7h12v5a6 6 0 0 1-12 0zM12 18v3",
+    "issuer": "M3 20h18M5 17v-7M10 17v-7M14 17v-7M19 17v-7M12 3l9 5H3z",
     "floor": "M3 12h4l3-8 4 16 3-8h4",
     "search": "M10 4a6 6 0 1 0 0 12 6 6 0 0 0 0-12M15 15l5 5",
     "why": "M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18M9.5 9.5a2.5 2.5 0 1 1 3.6 2.2c-.7.4-1.1 1-1.1 1.8M12 16.5v.5",
@@ -48,6 +50,7 @@ ICONS = {
     "cross": "M6 6l12 12M18 6L6 18",
     "warning": "M12 4L3 20h18zM12 10v4M12 17v.5",
     "clip": "M19 11l-7 7a4.5 4.5 0 0 1-6-6l8-8a3 3 0 0 1 4 4l-8 8a1 1 0 0 1-2-2l6-6",
+    "changes": "M10 14a4 4 0 0 0 5.7.3l3-3a4 4 0 0 0-5.7-5.7l-1 1M14 10a4 4 0 0 0-5.7-.3l-3 3a4 4 0 0 0 5.7 5.7l1-1",
     "queue": "M4 6h16M4 12h16M4 18h10",
 }
 
@@ -72,6 +75,9 @@ BADGES: dict[str, tuple[str, Any]] = {
     "unverified": (BUSY, gettext_lazy("Not verified")),
     "revoked": (CALM, gettext_lazy("Revoked")),
     "expired": (BAD, gettext_lazy("Expired")),
+    "asleep": (CALM, gettext_lazy("Asleep")),
+    "ending": (BUSY, gettext_lazy("Ending")),
+    "canary": (BUSY, gettext_lazy("Canary")),
     "alive": (GOOD, gettext_lazy("Alive")),
     "silent": (BAD, gettext_lazy("Silent")),
 }

@@ -18,8 +18,9 @@ from accounts.access import MemberRequest, actor_of, member_required
 from audit.models import AuthEvent
 from relay import cram_md5, credentials, domains, queries
 from relay.forms import NetworkForm, SenderForm, SmtpUserSettingsForm
-from relay.models import Message, SenderAddress, SendingDomain, SmtpUser
+from relay.models import AppPassword, Message, SenderAddress, SendingDomain, SmtpUser
 from relay.networks import list_of
+from relay.password_life import state_of
 from relay.snippets import VARIABLE, Door, snippets
 from relay.views.confirm import Question, ask
 
@@ -43,8 +44,7 @@ def show(request: MemberRequest, smtp_user: SmtpUser, *, status: int = 200, **fo
     """The page; forms that were sent with a mistake are shown again in their place."""
     context: dict[str, Any] = {
         "smtp_user": smtp_user,
-        "now": timezone.now(),
-        "app_passwords": smtp_user.app_passwords.select_related("created_by").order_by("-revoked_at", "-created_at"),
+        "app_passwords": _app_passwords(smtp_user),
         "networks": list_of(request.organization, smtp_user=smtp_user),
         "organization_networks": list_of(request.organization),
         "senders": _senders(smtp_user),
@@ -64,6 +64,13 @@ def show(request: MemberRequest, smtp_user: SmtpUser, *, status: int = 200, **fo
         "may_change": roles.can(request.membership, roles.SMTP_USERS_CHANGE),
     }
     return render(request, "relay/smtp_user.html", context | forms_sent, status=status)
+
+
+def _app_passwords(smtp_user: SmtpUser) -> list[tuple[AppPassword, str]]:
+    """Each with its state; the living first."""
+    now = timezone.now()
+    rows = smtp_user.app_passwords.select_related("created_by").prefetch_related("replacements")
+    return [(row, state_of(row, now=now)) for row in rows.order_by("-revoked_at", "-created_at")]
 
 
 def _senders(smtp_user: SmtpUser) -> list[tuple[SenderAddress, str]]:

@@ -11,6 +11,7 @@ from accounts.access import MemberRequest, actor_of, member_required
 from relay import credentials, queries
 from relay.forms import NetworkForm, SmtpUserForm
 from relay.networks import list_of
+from relay.password_policy import policy_of
 
 
 @member_required(roles.SMTP_USERS_SEE)
@@ -22,6 +23,8 @@ def page(request: MemberRequest) -> HttpResponse:
             "rows": queries.smtp_user_rows(request.organization.pk),
             "networks": list_of(request.organization),
             "network_form": NetworkForm(),
+            "policy": policy_of(request.organization.pk),
+            "may_set_policy": roles.can(request.membership, roles.ORGANIZATION_CHANGE),
             "may_change": roles.can(request.membership, roles.SMTP_USERS_CHANGE),
         },
     )
