@@ -1,7 +1,7 @@
 """Ending what access tokens opened: sessions under way get 421, and nothing of theirs commits any more.
 
 Shapes  SmtpUser.token_epoch goes up; smtpd compares it in the accepting transaction. App passwords are not touched.
-Locks   The organization's limit row first, as the writer does (relay.credentials).
+Locks   The organization's limit row first, as the writer does (relay.credentials); rows of OAuth's tables before it.
 """
 
 from django.db import transaction

@@ -44,6 +44,12 @@ def may_send_for(user: User, client: OAuthClient, smtp_user: SmtpUser) -> bool:
 
 
 class Validator(OAuth2Validator):
+    def _load_application(self, client_id: str, request: Request) -> Any:
+        """An id that PostgreSQL would not take is nobody's."""
+        if not isinstance(client_id, str) or not client_id.isprintable():
+            return None
+        return super()._load_application(client_id, request)
+
     def _check_secret(self, provided_secret: str, stored_secret: str) -> bool:
         return tokens.secret_fits(provided_secret, stored_secret)
 

@@ -43,14 +43,18 @@ CUSTOMER_PAGES: Sequence[tuple[str, str, Any, str]] = (
     ("relay:domains", "domain", gettext_lazy("Domains"), roles.SMTP_USERS_SEE),
     ("accounts:team", "people", gettext_lazy("Team"), roles.TEAM_SEE),
     ("accounts:security", "shield", gettext_lazy("Security"), ""),
+    ("relay:change_log", "changes", gettext_lazy("Change log"), roles.CHANGE_LOG_SEE),
     ("relay:plan", "plan", gettext_lazy("Plan"), roles.PLAN_SEE),
     ("accounts:api_keys", "code", gettext_lazy("API keys"), roles.API_KEYS_CHANGE),
+    ("relay:oauth_clients", "consent", gettext_lazy("OAuth clients"), roles.API_KEYS_CHANGE),
+    ("relay:outside_issuers", "issuer", gettext_lazy("Outside issuers"), roles.API_KEYS_CHANGE),
 )
 OPERATOR_PAGES: Sequence[tuple[str, str, Any, str]] = (
     ("relay:ops_floor", "floor", gettext_lazy("Floor"), ""),
     ("relay:ops_customers", "people", gettext_lazy("Customers"), ""),
     ("relay:ops_auth_review", "log", gettext_lazy("Auth review"), ""),
     ("relay:ops_messages", "queue", gettext_lazy("Queue"), ""),
+    ("relay:ops_changes", "changes", gettext_lazy("Change log"), ""),
     ("relay:ops_reference", "search", gettext_lazy("Find a reference"), ""),
 )
 
