@@ -39,7 +39,8 @@ _STORE: Final = f"""
         count = least(old.count::bigint + excluded.count, 2147483647)::int,
         first_at = least(old.first_at, excluded.first_at), last_at = greatest(old.last_at, excluded.last_at),
         organization_id = CASE WHEN old.organization_id = excluded.organization_id THEN old.organization_id END,
-        smtp_user_id = CASE WHEN old.smtp_user_id = excluded.smtp_user_id THEN old.smtp_user_id END,
+        smtp_user_id = CASE WHEN old.organization_id = excluded.organization_id
+                       AND old.smtp_user_id = excluded.smtp_user_id THEN old.smtp_user_id END,
         app_password_id = CASE WHEN old.app_password_id = excluded.app_password_id THEN old.app_password_id END,
         samples = CASE WHEN cardinality(old.samples) >= {SAMPLES_MAX} THEN old.samples ELSE
                   (SELECT coalesce((array_agg(DISTINCT each))[1:{SAMPLES_MAX}], '{{}}')

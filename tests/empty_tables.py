@@ -2,16 +2,21 @@
 
 Django truncates every table after such a test and makes permissions anew: a third of a second, several hundred times.
 Nearly all tables are empty by then, so one DELETE for each costs a hundredth of that. The foreign keys are checked at
-the commit, so the order does not matter.
+the commit, so the order does not matter. What smtpd counted against guessing goes with it.
 """
 
+import contextlib
 import importlib
 from functools import cache
 from typing import Any
 
+import redis
 from django.apps import apps
+from django.conf import settings
 from django.db import connection, transaction
 from django.test import TransactionTestCase
+
+from relay.guessing.shared import STREAM
 
 KEPT = {"django_content_type", "auth_permission"}  # the same for every test
 
@@ -32,6 +37,11 @@ def _empty(_self: Any) -> None:
         with connection.cursor() as cursor:
             cursor.execute(_deletions())
         seed()
+    with (
+        contextlib.suppress(redis.RedisError, OSError),  # a test may have stopped it
+        redis.Redis.from_url(settings.REDIS_URL, socket_timeout=1, socket_connect_timeout=1) as client,
+    ):
+        client.delete(STREAM)
 
 
 def install() -> None:

@@ -143,9 +143,9 @@ def test_our_own_words_must_be_right(wrong: dict[str, str]) -> None:
 
 
 def test_counts_and_times_are_kept_within_their_columns() -> None:
-    """A folded run never ends before it began, counts one at least, and keeps ten samples."""
+    """A folded run never ends before it began, counts one at least, and keeps twenty samples."""
     folded = guess(at=NOON, last_at=NOON - timedelta(hours=1), count=2**40, samples=(f"u{n}" for n in range(99)))
-    assert (folded.last_at, folded.count, len(folded.samples)) == (NOON, 2**31 - 1, 10)
+    assert (folded.last_at, folded.count, len(folded.samples)) == (NOON, 2**31 - 1, 20)
     assert guess(count=0).count == 1
 
 
