@@ -1,6 +1,7 @@
-"""From where a person signs in, as guesses are counted.
+"""From where a request comes: as guesses are counted, and as it is.
 
-Shapes  client_address(request): the peer's address, or behind GATEPOST_PROXY_COUNT proxies what the outermost one saw.
+Shapes  peer_address(request): the address itself, for the change log; None if it cannot be read.
+        client_address(request): as guesses are counted: the peer's address, or behind GATEPOST_PROXY_COUNT proxies what the outermost one saw.
         An IPv6 address counts as its /64: whoever has one address has all of those.
 Errors  An address that cannot be read counts as 0.0.0.0: together with all others like it.
 Source  RFC 7239 5.2 on trust in forwarded addresses; django-axes calls it (AXES_CLIENT_IP_CALLABLE).
@@ -10,6 +11,14 @@ from ipaddress import IPv6Address, ip_address, ip_network
 
 from django.conf import settings
 from django.http import HttpRequest
+
+
+def peer_address(request: HttpRequest) -> str | None:
+    try:
+        address = ip_address(_reported(request))
+    except ValueError:
+        return None
+    return str((address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address)
 
 
 def client_address(request: HttpRequest) -> str:

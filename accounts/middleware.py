@@ -2,6 +2,7 @@
 
 Shapes  request.organization, request.membership: of the signed-in member, None otherwise. Of several organizations the
         one chosen last (session), else the oldest membership.
+        What is recorded of changes within a request came from its address, whoever the actor is.
         Programs' doors (API, health, metrics, static files) are left alone: they have no person.
 Source  accounts.duties says what is due and what stays open meanwhile.
 """
@@ -13,7 +14,9 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 
 from accounts import duties
 from accounts.access import send_to
+from accounts.client_address import peer_address
 from accounts.models import Membership
+from audit.changes import came_from
 
 SESSION_KEY = "organization_id"
 _PROGRAMS = ("/api/", "/healthz", "/metrics", "/static/")
@@ -27,7 +30,8 @@ class OrganizationMiddleware:
         membership = None if _is_program(request) else membership_of(request)
         request.membership = membership  # type: ignore[attr-defined]  # typed in accounts.access
         request.organization = membership.organization if membership else None  # type: ignore[attr-defined]
-        return self.get_response(request)
+        with came_from(peer_address(request)):
+            return self.get_response(request)
 
     def process_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> HttpResponse | None:
         if _is_program(request):

@@ -169,6 +169,9 @@ class ApiKey(models.Model):
         SMTP_USERS_WRITE = "smtp_users:write", _("Create and change SMTP users, app passwords and networks")
         MESSAGES_READ = "messages:read", _("See messages")
         AUTH_EVENTS_READ = "auth_events:read", _("See the auth log")
+        CHANGES_READ = "changes:read", _("See and verify the change log")
+        ALERTS_READ = "alerts:read", _("See alerts")
+        ALERTS_WRITE = "alerts:write", _("Answer alerts")
 
     organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="api_keys")
     name = models.CharField(max_length=64)

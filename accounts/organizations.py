@@ -16,7 +16,7 @@ from django.utils.text import slugify
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Membership, Organization, Plan, Role, Subscription, User
-from audit.changes import Actor, record_change
+from audit.changes import Actor, changed, record_change
 
 on_state_change: list[Callable[[Organization], None]] = []
 
@@ -75,19 +75,19 @@ def update_organization(organization: Organization, *, actor: Actor, **fields: o
     """Name and rules for members; what did not change is not recorded."""
     with transaction.atomic():
         locked = Organization.objects.select_for_update(no_key=True).get(pk=organization.pk)
-        changed = {name: value for name, value in fields.items() if getattr(locked, name) != value}
-        if not changed:
+        values = changed({name: getattr(locked, name) for name in fields}, fields)
+        if not values:
             return
-        for name, value in changed.items():
-            setattr(locked, name, value)
-        locked.save(update_fields=list(changed))
+        for name in values:
+            setattr(locked, name, fields[name])
+        locked.save(update_fields=list(values))
         record_change(
             "organization.updated",
             organization_id=locked.pk,
             actor=actor,
             subject=locked.name,
             subject_id=str(locked.pk),
-            values=changed,
+            values=values,
         )
     organization.refresh_from_db()
 

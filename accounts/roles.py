@@ -21,9 +21,12 @@ TEAM_SEE: Final = "team.see"
 TEAM_CHANGE: Final = "team.change"
 API_KEYS_CHANGE: Final = "api_keys.change"
 ORGANIZATION_CHANGE: Final = "organization.change"
+CHANGE_LOG_SEE: Final = "change_log.see"
+ALERTS_SEE: Final = "alerts.see"
+ALERTS_CHANGE: Final = "alerts.change"  # to answer them; who may is told of them by mail
 
-_SEES: Final = frozenset({SMTP_USERS_SEE, MESSAGES_SEE, AUTH_LOG_SEE, PLAN_SEE, TEAM_SEE})
-_SENDS: Final = _SEES | {SMTP_USERS_CHANGE, MESSAGES_CHANGE, DOMAINS_CHANGE, API_KEYS_CHANGE}
+_SEES: Final = frozenset({SMTP_USERS_SEE, MESSAGES_SEE, AUTH_LOG_SEE, PLAN_SEE, TEAM_SEE, ALERTS_SEE, CHANGE_LOG_SEE})
+_SENDS: Final = _SEES | {SMTP_USERS_CHANGE, MESSAGES_CHANGE, DOMAINS_CHANGE, API_KEYS_CHANGE, ALERTS_CHANGE}
 
 TABLE: Final[Mapping[str, frozenset[str]]] = {
     Role.OWNER: _SENDS | {PLAN_CHANGE, TEAM_CHANGE, ORGANIZATION_CHANGE},
@@ -36,6 +39,10 @@ TABLE: Final[Mapping[str, frozenset[str]]] = {
 
 def can(membership: Membership | None, permission: str) -> bool:
     return membership is not None and permission in TABLE.get(membership.role, frozenset())
+
+
+def roles_with(permission: str) -> list[str]:
+    return [role for role, permissions in TABLE.items() if permission in permissions]
 
 
 def may_give(membership: Membership, role: str) -> bool:

@@ -2,7 +2,18 @@
 
 from django.urls import path
 
-from relay.views.ops import auth_review, customer_actions, customers, find, floor, invite, messages, stories
+from relay.views.ops import (
+    auth_review,
+    changes,
+    customer_actions,
+    customers,
+    find,
+    floor,
+    invite,
+    messages,
+    scorecard,
+    stories,
+)
 
 urlpatterns = [
     path("", floor.floor, name="ops_floor"),
@@ -26,8 +37,10 @@ urlpatterns = [
     path("auth/export.csv", auth_review.auth_review_csv, name="ops_auth_review_csv"),
     path("auth/username/", stories.username, name="ops_username"),
     path("auth/ip/", stories.ip, name="ops_ip"),
+    path("changes/", changes.changes, name="ops_changes"),
     path("find/", find.find, name="ops_reference"),
     path("reference/<str:text>/", find.reference, name="ops_reference_page"),
+    path("scorecard/", scorecard.scorecard, name="ops_scorecard"),
     path("messages/", messages.messages, name="ops_messages"),
     path("messages/<uuid:pk>/", messages.message, name="ops_message"),
 ]

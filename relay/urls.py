@@ -12,10 +12,13 @@ from relay.views import (
     leaks,
     message_content,
     messages,
+    network_lists,
     networks,
+    old_sign_ins,
     overview,
     password_policy,
     plan,
+    scorecard,
     shell,
     smtp_user,
     smtp_users,
@@ -41,6 +44,15 @@ _smtp_user = [
     path("senders/add/", smtp_user.sender_add, name="sender_add"),
     path("senders/<int:sender_id>/remove/", smtp_user.sender_remove, name="sender_remove"),
 ]
+_networks_of_smtp_user = [
+    path("", network_lists.for_smtp_user, name="network_list_smtp_user"),
+    path("enforce/", network_lists.enforce_for_smtp_user, name="network_enforce_smtp_user"),
+]
+_networks_of_app_password = [
+    path("", network_lists.for_app_password, name="network_list_app_password"),
+    path("add/", networks.add_for_app_password, name="app_password_network_add"),
+    path("enforce/", network_lists.enforce_for_app_password, name="network_enforce_app_password"),
+]
 _message = [
     path("", messages.page, name="message"),
     path("html/", message_content.html, name="message_html"),
@@ -54,6 +66,15 @@ urlpatterns = [
     path("smtp-users/<int:smtp_user_id>/", include(_smtp_user)),
     path("smtp-users/policy/", password_policy.page, name="password_policy"),
     path("leaks/", leaks.page, name="leaks"),
+    path("networks/", network_lists.index, name="networks"),
+    path("networks/organization/", network_lists.for_organization, name="network_list"),
+    path("networks/organization/enforce/", network_lists.enforce_for_organization, name="network_enforce"),
+    path("networks/smtp-users/<int:smtp_user_id>/", include(_networks_of_smtp_user)),
+    path("networks/app-passwords/<int:app_password_id>/", include(_networks_of_app_password)),
+    path("old-sign-ins/", old_sign_ins.page, name="old_sign_ins"),
+    path("old-sign-ins/<str:key>/", old_sign_ins.way, name="old_sign_in"),
+    path("old-sign-ins/<str:key>/switch/", old_sign_ins.switch, name="old_sign_in_switch"),
+    path("scorecard/", scorecard.page, name="scorecard"),
     path("networks/add/", networks.add_for_organization, name="network_add"),
     path("networks/<int:network_id>/remove/", networks.remove, name="network_remove"),
     path("messages/", messages.index, name="messages"),

@@ -37,12 +37,14 @@ class NavigationItem:
 CUSTOMER_PAGES: Sequence[tuple[str, str, Any, str]] = (
     ("relay:overview", "overview", gettext_lazy("Overview"), ""),
     ("relay:smtp_users", "key", gettext_lazy("SMTP users"), roles.SMTP_USERS_SEE),
+    ("relay:networks", "network", gettext_lazy("Networks"), roles.SMTP_USERS_SEE),
     ("relay:messages", "mail", gettext_lazy("Messages"), roles.MESSAGES_SEE),
     ("relay:auth_log", "log", gettext_lazy("Auth log"), roles.AUTH_LOG_SEE),
     ("relay:why", "why", gettext_lazy("Why was I refused?"), roles.AUTH_LOG_SEE),
     ("relay:domains", "domain", gettext_lazy("Domains"), roles.SMTP_USERS_SEE),
     ("accounts:team", "people", gettext_lazy("Team"), roles.TEAM_SEE),
     ("accounts:security", "shield", gettext_lazy("Security"), ""),
+    ("relay:scorecard", "score", gettext_lazy("Scorecard"), roles.SMTP_USERS_SEE),
     ("relay:change_log", "changes", gettext_lazy("Change log"), roles.CHANGE_LOG_SEE),
     ("relay:plan", "plan", gettext_lazy("Plan"), roles.PLAN_SEE),
     ("accounts:api_keys", "code", gettext_lazy("API keys"), roles.API_KEYS_CHANGE),
@@ -54,6 +56,7 @@ OPERATOR_PAGES: Sequence[tuple[str, str, Any, str]] = (
     ("relay:ops_customers", "people", gettext_lazy("Customers"), ""),
     ("relay:ops_auth_review", "log", gettext_lazy("Auth review"), ""),
     ("relay:ops_messages", "queue", gettext_lazy("Queue"), ""),
+    ("relay:ops_scorecard", "score", gettext_lazy("Scorecard"), ""),
     ("relay:ops_changes", "changes", gettext_lazy("Change log"), ""),
     ("relay:ops_reference", "search", gettext_lazy("Find a reference"), ""),
 )
