@@ -3,13 +3,14 @@
 import sys
 from collections.abc import Callable, Sequence
 
-from benchmarks import accept, guesses, idle
+from benchmarks import accept, guesses, idle, large
 from benchmarks.cores import CoresMissing
 
 BENCHMARKS: dict[str, Callable[[Sequence[str]], int]] = {
     "accept": accept.main,
     "idle": idle.main,
     "guesses": guesses.main,
+    "large": large.main,
 }
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import uvloop
 from django.db import connection
 
 from accounts.models import Organization
@@ -22,19 +23,23 @@ from tests.smtp.load import CONTEXT
 
 pytestmark = pytest.mark.faults
 
-AT_ONCE = 32
+AT_ONCE, AT_ONCE_SOAKING = 32, 256  # most of them wait for a server that has nothing more to say
 QUIET_SECONDS = 0.5  # a server that says nothing for so long awaits more
-ROUND = 1000  # sessions, after which the log is read and emptied
+ROUND = 5000  # sessions, after which the log is read and emptied
 GROWTH = 1.05
 GROWTH_WHILE_WARMING = 1.5  # small counts end before the allocator has found its level
 WARM_UP = 20_000  # at most; by then the allocator has found its level (a hundred MiB, of which a third lies free)
 
 
 class Talker:
-    def __init__(self, processes: Processes, token: bytes, seed: int) -> None:
-        self.processes, self.token, self.seed = processes, token, seed
+    def __init__(self, processes: Processes, token: bytes, seed: int, *, at_once: int) -> None:
+        self.processes, self.token, self.seed, self.at_once = processes, token, seed, at_once
         self.wrong: list[str] = []
         self.replies = 0
+
+    def run(self, numbers: range) -> None:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(self.sessions(numbers))
 
     async def sessions(self, numbers: range) -> None:
         waiting = iter(numbers)
@@ -43,7 +48,7 @@ class Talker:
             for number in waiting:
                 await self.session(conversation(self.seed, number, self.token))
 
-        await asyncio.gather(*(one() for _ in range(AT_ONCE)))
+        await asyncio.gather(*(one() for _ in range(self.at_once)))
 
     async def session(self, talk: Conversation) -> None:
         heard = bytearray()
@@ -131,6 +136,7 @@ def test_fuzzed_sessions(
     alice_org: Organization,
     sender_of: Callable[..., Sender],
     counted: Callable[[int, int], int],
+    soaking: bool,
     seed: int,
 ) -> None:
     """No unexpected event, no text of ours in a reply, nothing smuggled, memory as before, and the worker lives."""
@@ -139,12 +145,17 @@ def test_fuzzed_sessions(
     processes = smtpd(1, GATEPOST_AUTH_DELAY_MS="5")
     assert processes.process is not None
     pid = processes.process.pid
-    talker = Talker(processes, base64.b64encode(f"\0{sender.username}\0{sender.secret}".encode()), seed)
+    talker = Talker(
+        processes,
+        base64.b64encode(f"\0{sender.username}\0{sender.secret}".encode()),
+        seed,
+        at_once=AT_ONCE_SOAKING if soaking else AT_ONCE,
+    )
     files = open_files(pid) + 16  # connections to PostgreSQL and Valkey come and go
-    asyncio.run(talker.sessions(range(sessions, sessions + min(sessions, WARM_UP))))
+    talker.run(range(sessions, sessions + min(sessions, WARM_UP)))
     warm = quiet(pid, files=files)
     for start in range(0, sessions, ROUND):
-        asyncio.run(talker.sessions(range(start, min(start + ROUND, sessions))))
+        talker.run(range(start, min(start + ROUND, sessions)))
         assert talker.wrong == []
         assert list(events_of(processes.log)) == []
         os.truncate(processes.log, 0)
