@@ -9,7 +9,7 @@ Source  docs/data.md, LoginDay.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final
 
@@ -140,8 +140,7 @@ def _uses(rows: QuerySet[LoginDay] | QuerySet[AuthEvent], *, first: str) -> Iter
     )
     for row in sums:
         yield LoginUse(
-            row["organization_id"],
-            *(row[name] for name in _KEY),
+            **{name: row[name] for name in ("organization_id", *_KEY)},
             client_name=row["clients"][0],
             count=row["attempts"],
             first_at=row["earliest"],
@@ -151,14 +150,8 @@ def _uses(rows: QuerySet[LoginDay] | QuerySet[AuthEvent], *, first: str) -> Iter
 
 def _with_last(use: LoginUse, newest: LoginUse) -> LoginUse:
     """The sums with the last moment of the events: their count follows with the next run."""
-    return LoginUse(
-        use.organization_id,
-        *(getattr(use, name) for name in _KEY),
-        client_name=newest.client_name,
-        count=max(use.count, newest.count),
-        first_at=use.first_at,
-        last_at=newest.last_at,
-    )
+    count = max(use.count, newest.count)
+    return replace(use, client_name=newest.client_name, count=count, last_at=newest.last_at)
 
 
 def _key_of(use: LoginUse) -> tuple[Any, ...]:

@@ -4,6 +4,7 @@ from django.urls import path
 
 from relay.views.ops import (
     auth_review,
+    bans,
     changes,
     customer_actions,
     customers,
@@ -38,6 +39,10 @@ urlpatterns = [
     path("auth/username/", stories.username, name="ops_username"),
     path("auth/ip/", stories.ip, name="ops_ip"),
     path("changes/", changes.changes, name="ops_changes"),
+    path("bans/", bans.bans, name="ops_bans"),
+    path("bans/<int:ban_id>/lift/", bans.lift, name="ops_ban_lift"),
+    path("bans/protect/", bans.protect, name="ops_range_protect"),
+    path("bans/protected/<int:range_id>/remove/", bans.unprotect, name="ops_range_unprotect"),
     path("find/", find.find, name="ops_reference"),
     path("reference/<str:text>/", find.reference, name="ops_reference_page"),
     path("scorecard/", scorecard.scorecard, name="ops_scorecard"),

@@ -5,6 +5,7 @@ from django.urls import include, path
 from relay.views import (
     app_passwords,
     auth_log,
+    bans,
     change_log,
     cram_md5,
     domains,
@@ -82,6 +83,8 @@ urlpatterns = [
     path("auth-log/", auth_log.page, name="auth_log"),
     path("auth-log/export.csv", auth_log.export, name="auth_log_export"),
     path("auth-log/<str:reference>/", auth_log.event, name="auth_event"),
+    path("bans/", bans.page, name="bans"),
+    path("bans/<int:ban_id>/lift/", bans.lift, name="ban_lift"),
     path("why/", why.page, name="why"),
     path("change-log/", change_log.page, name="change_log"),
     path("domains/", domains.page, name="domains"),

@@ -139,7 +139,8 @@ def hers(alice: User, alice_org: Organization, vera: User) -> Hers:
     values = {
         "smtp_user_id": smtp_user.pk, "app_password_id": password.pk, "sender_id": sender.pk,
         "network_id": network.pk, "domain_id": domain.pk, "domain_pk": domain.pk, "message_id": message.pk,
-        "number": 2, "reference": reference, "text": reference, "code": "premium", "part": "rows", "pk": alice_org.pk,
+        "number": 2, "key": "login", "reference": reference, "text": reference, "code": "premium", "part": "rows",
+        "pk": alice_org.pk,
         "invitation_id": Invitation.objects.get().pk, "membership_id": Membership.objects.get(user=vera).pk,
         "api_key_id": key.pk, "id": smtp_user.pk, "plan": Plan.objects.get(code="premium").pk,
         "soon": (timezone.now() + timedelta(days=7)).isoformat(),

@@ -112,6 +112,18 @@ class Row:
     fix: Fix | None
 
 
+@dataclass(frozen=True, slots=True)
+class Counts:
+    fulfilled: int
+    missed: int
+    unmeasured: int
+
+
+def counted(rows: list[Row]) -> Counts:
+    states = [row.state for row in rows]
+    return Counts(states.count(State.FULFILLED), states.count(State.NOT), states.count(State.UNMEASURED))
+
+
 def fulfilled(evidence: str, **figures: object) -> Verdict:
     """Of a text with %(name)s for each figure; numbers are written with thousands apart."""
     return Verdict(State.FULFILLED, _told(evidence, figures))

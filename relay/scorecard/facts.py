@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Final
+from typing import Any, Final
 
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Sum
 from django.utils import timezone
@@ -59,7 +59,7 @@ def may_sign_in(now: datetime) -> Q:
     return live(now) & Q(slept_at=None) & ~Q(kind=AppPassword.Kind.CANARY)
 
 
-def sends(users: QuerySet[SmtpUser], now: datetime) -> QuerySet[SmtpUser]:
+def sends(users: QuerySet[SmtpUser], now: datetime) -> QuerySet[Any]:
     """Enabled SMTP users with what binds them: live_passwords, open_passwords, has_list."""
     passwords = AppPassword.objects.filter(may_sign_in(now), smtp_user=OuterRef("pk")).values("smtp_user")
     own = Network.objects.filter(app_password=OuterRef("pk"))

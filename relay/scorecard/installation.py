@@ -6,7 +6,7 @@ Errors  None of their own.
 """
 
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 from django.conf import settings
 from django.utils.translation import gettext as _
@@ -90,7 +90,8 @@ def app_passwords_only(facts: InstallationFacts) -> Verdict:
 
 
 def passwords_end(facts: InstallationFacts) -> Verdict:
-    in_force = {each["NAME"] for each in settings.AUTH_PASSWORD_VALIDATORS}
+    validators: Any = settings.AUTH_PASSWORD_VALIDATORS
+    in_force = {each["NAME"] for each in validators}
     if missing := sorted(name.rpartition(".")[2] for name in STRENGTH - in_force):
         return missed(_("Panel passwords are not checked by %(names)s."), names=named(missing))
     text = _(

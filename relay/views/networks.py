@@ -1,10 +1,10 @@
-"""Networks of an organization or an SMTP user: added, after a warning if real sign-ins would be refused; removed."""
+"""Networks of an organization, an SMTP user or an app password: added, after a warning if real sign-ins would be
+refused; removed, after a question."""
 
 from collections.abc import Callable
 
 from django.contrib import messages
 from django.core.exceptions import ValidationError
-from django.db.models import Q
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -16,23 +16,58 @@ from accounts import roles
 from accounts.access import MemberRequest, actor_of, member_required
 from relay import queries
 from relay.forms import NetworkForm
-from relay.models import Network, SmtpUser
-from relay.networks import RefusedLogin, add_network, list_of, live, remove_network, would_refuse
+from relay.models import AppPassword, Network
+from relay.networks import (
+    Allowlist,
+    RefusedLogin,
+    add_network,
+    list_of,
+    live,
+    remove_network,
+    would_refuse,
+)
 from relay.views.confirm import Question, ask
 from relay.views.smtp_user import page_of, show, smtp_user_of
+
+LIST = "list"  # ?back=list: the form stands on the list's own page
+
+
+def list_page(owner: Allowlist) -> str:
+    """Where one list is shown by itself, with its learning."""
+    if owner.app_password:
+        return reverse("relay:network_list_app_password", args=[owner.app_password.pk])
+    if owner.smtp_user:
+        return reverse("relay:network_list_smtp_user", args=[owner.smtp_user.pk])
+    return reverse("relay:network_list")
+
+
+def app_password_of(request: MemberRequest, app_password_id: int) -> AppPassword:
+    mine = AppPassword.objects.select_related("smtp_user")
+    return get_object_or_404(mine, pk=app_password_id, smtp_user__organization=request.organization)
 
 
 @require_POST
 @member_required(roles.SMTP_USERS_CHANGE)
 def add_for_organization(request: MemberRequest) -> HttpResponse:
-    return _add(request, None, lambda form: _organization_page(request, form))
+    return _add(request, Allowlist(request.organization), lambda form: _organization_page(request, form))
 
 
 @require_POST
 @member_required(roles.SMTP_USERS_CHANGE)
 def add_for_smtp_user(request: MemberRequest, smtp_user_id: int) -> HttpResponse:
     smtp_user = smtp_user_of(request, smtp_user_id)
-    return _add(request, smtp_user, lambda form: show(request, smtp_user, status=422, network_form=form))
+    owner = Allowlist(request.organization, smtp_user)
+    return _add(request, owner, lambda form: show(request, smtp_user, status=422, network_form=form))
+
+
+@require_POST
+@member_required(roles.SMTP_USERS_CHANGE)
+def add_for_app_password(request: MemberRequest, app_password_id: int) -> HttpResponse:
+    from relay.views.network_lists import show as show_list  # it shows this module's forms
+
+    app_password = app_password_of(request, app_password_id)
+    owner = Allowlist(request.organization, app_password.smtp_user, app_password)
+    return _add(request, owner, lambda form: show_list(request, owner, status=422, network_form=form))
 
 
 def _organization_page(request: MemberRequest, form: NetworkForm) -> HttpResponse:
@@ -45,60 +80,64 @@ def _organization_page(request: MemberRequest, form: NetworkForm) -> HttpRespons
     return render(request, "relay/smtp_users.html", context, status=422)
 
 
-def _add(
-    request: MemberRequest, smtp_user: SmtpUser | None, again: Callable[[NetworkForm], HttpResponse]
-) -> HttpResponse:
+def _add(request: MemberRequest, owner: Allowlist, again: Callable[[NetworkForm], HttpResponse]) -> HttpResponse:
     form = NetworkForm(request.POST)
     if not form.is_valid():
         return again(form)
     cidr = form.cleaned_data["cidr"]
     if request.POST.get("confirmed") != "yes":
-        refused = _refused(request, smtp_user, adding=cidr)
+        refused = _refused(owner, adding=cidr)
         if refused:
-            return ask(request, _warning(smtp_user, form, refused))
+            return ask(request, _warning(request, owner, form, refused))
     try:
         add_network(
             request.organization,
             cidr=cidr,
             label=form.cleaned_data["label"],
             ends_at=form.ends_at(),
-            smtp_user=smtp_user,
+            smtp_user=owner.smtp_user,
+            app_password=owner.app_password,
             actor=actor_of(request),
         )
     except ValidationError as refusal:
         form.add_error("cidr", refusal)
         return again(form)
     messages.success(request, _("%(network)s is allowed.") % {"network": cidr})
-    return redirect(_place(smtp_user))
+    return redirect(_place(request, owner))
 
 
-def _place(smtp_user: SmtpUser | None) -> str:
-    return (page_of(smtp_user) if smtp_user else reverse("relay:smtp_users")) + "#networks"
+def _place(request: MemberRequest, owner: Allowlist) -> str:
+    """Back to where the form stood."""
+    asked = request.POST.get("back") or request.GET.get("back")
+    if asked == LIST or owner.app_password:
+        return list_page(owner)
+    return (page_of(owner.smtp_user) if owner.smtp_user else reverse("relay:smtp_users")) + "#networks"
 
 
-def _refused(
-    request: MemberRequest, smtp_user: SmtpUser | None, *, adding: str = "", removing: Network | None = None
-) -> list[RefusedLogin]:
+def _refused(owner: Allowlist, *, adding: str = "", removing: Network | None = None) -> list[RefusedLogin]:
     """What the list would have refused after the change. An empty list refuses nothing."""
-    rows = list_of(request.organization, smtp_user=smtp_user).filter(live(timezone.now()))
+    rows = owner.rows.filter(live(timezone.now()))
     if removing is not None:
-        rows = rows.filter(~Q(pk=removing.pk))
+        rows = rows.exclude(pk=removing.pk)
     ranges = [row.cidr for row in rows] + ([adding] if adding else [])
-    return would_refuse(request.organization, smtp_user=smtp_user, networks=ranges) if ranges else []
+    if not ranges:
+        return []
+    return would_refuse(owner.organization, smtp_user=owner.smtp_user, app_password=owner.app_password, networks=ranges)
 
 
-def _warning(smtp_user: SmtpUser | None, form: NetworkForm, refused: list[RefusedLogin]) -> Question:
+def _warning(request: MemberRequest, owner: Allowlist, form: NetworkForm, refused: list[RefusedLogin]) -> Question:
     ends_on = form.cleaned_data["ends_on"]
     return Question(
         title=_("Allow only the list with %(network)s?") % {"network": form.cleaned_data["cidr"]},
         text=_("These sign-ins of the last 7 days came from addresses outside the list. They would have been refused:"),
         action=_("Add it anyway"),
-        back=_place(smtp_user),
+        back=_place(request, owner),
         refused=refused,
         values=(
             ("cidr", form.cleaned_data["cidr"]),
             ("label", form.cleaned_data["label"]),
             ("ends_on", ends_on.isoformat() if ends_on else ""),
+            ("back", request.POST.get("back", "")),
             ("confirmed", "yes"),
         ),
     )
@@ -107,20 +146,22 @@ def _warning(smtp_user: SmtpUser | None, form: NetworkForm, refused: list[Refuse
 @member_required(roles.SMTP_USERS_CHANGE)
 def remove(request: MemberRequest, network_id: int) -> HttpResponse:
     network = get_object_or_404(
-        Network.objects.select_related("smtp_user"), pk=network_id, organization=request.organization
+        Network.objects.select_related("smtp_user", "app_password__smtp_user"),
+        pk=network_id,
+        organization=request.organization,
     )
-    place = _place(network.smtp_user)
+    owner = Allowlist(request.organization, network.smtp_user, network.app_password)
+    place = _place(request, owner)
     if request.method != "POST":
-        return ask(request, _removal(request, network, place))
+        return ask(request, _removal(owner, network, place))
     remove_network(network, actor=actor_of(request))
     messages.success(request, _("%(network)s is removed.") % {"network": network.cidr})
     return redirect(place)
 
 
-def _removal(request: MemberRequest, network: Network, place: str) -> Question:
-    rest = list_of(request.organization, smtp_user=network.smtp_user, app_password=network.app_password)
-    refused = _refused(request, network.smtp_user, removing=network) if network.app_password is None else []
-    if rest.filter(live(timezone.now())).exclude(pk=network.pk).exists():
+def _removal(owner: Allowlist, network: Network, place: str) -> Question:
+    refused = _refused(owner, removing=network)
+    if owner.rows.filter(live(timezone.now())).exclude(pk=network.pk).exists():
         text = _("Sign-ins from it are refused from then on, unless another range of the list holds the address.")
     else:
         text = _("It is the last one of its list: any address may sign in then.")

@@ -44,6 +44,7 @@ def seed() -> dict[str, Any]:
     use_hour(full, full.subscription.plan.recipients_per_hour)  # no room, so that what is held stays held
     create_organization(name="Empty", owner=_person(EMPTY, ""), slug="empty", actor=SYSTEM)
     ids = {"full": FULL, "empty": EMPTY, "viewer": VIEWER, "password": PASSWORD, "pk": full.pk, "code": "premium"}
+    ids["key"] = "login"
     smtp_user = _smtp_users(full)
     ids |= _passwords(smtp_user) | _domains(full, smtp_user) | _messages(full, smtp_user) | _team(full, owner)
     ids |= {"smtp_user_id": smtp_user.pk, "reference": _attempts(full, smtp_user)}
