@@ -7,14 +7,19 @@ Units   about 15 GB and half an hour at full size.
 Errors  psycopg.Error.
 
 Rows are made by PostgreSQL itself, without checks of foreign keys: what they refer to is there. Their app passwords
-verify nothing; the logins of the benchmark stay those of seed_load.
+verify nothing, but for SCRAM_LOGINS of them, spread over the SMTP users, whose SCRAM keys are those of scram_secret().
+The logins of the benchmark stay those of seed_load.
 """
 
 from collections.abc import Iterator
 
 import psycopg
+from psycopg.rows import tuple_row
+
+from relay.app_passwords import scram_keys
 
 SMTP_USERS, PASSWORDS_EACH, AUTH_EVENTS, MESSAGES = 1_000_000, 3, 20_000_000, 5_000_000
+SCRAM_LOGINS = 1_000
 ROWS_AT_ONCE = 100_000
 
 USERS = """
@@ -33,8 +38,21 @@ USERS = """
         SELECT id, '@' || split_part(username, '.', 2) || '.example', now() FROM made)
     INSERT INTO relay_apppassword (smtp_user_id, name, kind, hint, digest, scram_stored_key, scram_server_key,
                                    created_at, last_used_client)
-    SELECT id, 'fill', 'app', 'gp_fill', sha256(int8send(id * %(each)s::bigint + k)), '', '', now(), ''
+    SELECT id, 'fill', 'app', 'gp_fill', sha256(int8send(id * %(each)s::bigint + k)),
+           sha256(int8send(-2 * (id * %(each)s::bigint + k))), sha256(int8send(-2 * (id * %(each)s::bigint + k) - 1)),
+           now(), ''
     FROM made CROSS JOIN generate_series(1, %(each)s::int) k
+"""
+SCRAM_PASSWORDS = """
+    SELECT password.id, who.scram_salt, who.scram_iterations FROM relay_smtpuser who
+    CROSS JOIN LATERAL (SELECT min(id) AS id FROM relay_apppassword
+                        WHERE smtp_user_id = who.id AND name = 'fill') password
+    WHERE who.id %% %(step)s::bigint = 0 AND password.id IS NOT NULL ORDER BY who.id LIMIT %(most)s
+"""
+SCRAM_KEYS = """
+    UPDATE relay_apppassword SET scram_stored_key = made.stored_key, scram_server_key = made.server_key
+    FROM unnest(%s::bigint[], %s::bytea[], %s::bytea[]) AS made (id, stored_key, server_key)
+    WHERE relay_apppassword.id = made.id
 """
 EVENTS = """
     INSERT INTO audit_authevent (at, id, reference, organization_id, smtp_user_id, app_password_id, username_given,
@@ -77,7 +95,22 @@ def fill(connection: psycopg.Connection[tuple[int]], *, scale: float) -> None:
         for first, last in _portions(rows):
             values = {"first": first, "last": last, "users": max(1, users), "each": PASSWORDS_EACH}
             connection.execute(text, values)
+    _make_scram_keys(connection, users=users)
     connection.execute("VACUUM ANALYZE")
+
+
+def scram_secret(app_password_id: int) -> str:
+    """What signs in by SCRAM-SHA-256 with one of them."""
+    return f"fill-{app_password_id}"
+
+
+def _make_scram_keys(connection: psycopg.Connection[tuple[int]], *, users: int) -> None:
+    """A second of PBKDF2; three million would take an hour."""
+    values = {"step": max(1, users // SCRAM_LOGINS), "most": SCRAM_LOGINS}
+    rows = connection.cursor(row_factory=tuple_row).execute(SCRAM_PASSWORDS, values).fetchall()
+    keys = [scram_keys(scram_secret(id), salt=salt, iterations=iterations) for id, salt, iterations in rows]
+    stored, server = [pair[0] for pair in keys], [pair[1] for pair in keys]
+    connection.execute(SCRAM_KEYS, [[row[0] for row in rows], stored, server])
 
 
 def _portions(rows: int) -> Iterator[tuple[int, int]]:
