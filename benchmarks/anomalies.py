@@ -37,8 +37,9 @@ from benchmarks.attacks import Attack, Attacker  # noqa: E402
 from benchmarks.customers import HOUR, Customer, Failed, Hour  # noqa: E402
 
 RECALL, FALSE = 0.95, 1.0
-ALLOWED = timedelta(hours=2)
-RELATED = timedelta(hours=30)
+ALLOWED_ELSE = timedelta(hours=2)
+ALLOWED = {Kind.CLIENT: timedelta(hours=48)}  # told from a rename only when the old client is seen again
+RELATED = timedelta(hours=60)
 TUNED = range(1, 6)
 _DAY_HOURS = 24
 
@@ -175,7 +176,9 @@ def judged(simulation: Simulation) -> tuple[dict[Kind, list[bool]], list[Finding
 
 
 def _finds(case: Finding, attack: Attack) -> bool:
-    in_time = attack.starts_at - HOUR <= case.last_at and case.first_at <= attack.ends_at + ALLOWED
+    in_time = attack.starts_at - HOUR <= case.last_at and case.first_at <= attack.ends_at + ALLOWED.get(
+        attack.kind, ALLOWED_ELSE
+    )
     concerned = not attack.smtp_users or bool(attack.smtp_users & case.smtp_user_ids)
     return case.organization_id == attack.organization and case.kind in attack.found_by and in_time and concerned
 

@@ -17,6 +17,7 @@ START = datetime(2026, 1, 5, tzinfo=UTC)  # a Monday
 SPRING_FORWARD = datetime(2026, 3, 29, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
+POD_LETTERS = "bcdfghjklmnpqrstvwxz2456789"  # of Kubernetes' names
 HOLIDAYS = {(1, 6), (4, 3), (4, 6), (5, 1), (5, 25)}
 
 
@@ -59,7 +60,8 @@ class Addresses:
 
     def any(self) -> str:
         if self.chance.random() < 0.15:
-            return f"2a{self.chance.randrange(256):02x}:{self._sixteen_bits()}:{self._sixteen_bits()}::{self._sixteen_bits()}"
+            one, two, three = (self._sixteen_bits() for _ in range(3))
+            return f"2a{self.chance.randrange(256):02x}:{one}:{two}::{three}"
         first = self.chance.choice([n for n in range(11, 223) if n not in {127, 169, 172, 192, 198, 203}])
         return f"{first}.{self.chance.randrange(256)}.{self.chance.randrange(256)}.{self.chance.randrange(1, 255)}"
 
@@ -247,7 +249,7 @@ class Customer:
             client = usual
             ip = chance.choice(credential.places) if credential.kind != "phone" else self._phone_place(credential)
             if credential.kind == "containers":
-                client = f"mailer-{chance.getrandbits(40):010x}-{chance.getrandbits(20):05x}"
+                client = f"mailer-{chance.getrandbits(40):010x}-{''.join(chance.choices(POD_LETTERS, k=5))}"
             password = credential.password
             if credential.old_password and credential.old_until and hour.at < credential.old_until:
                 password = chance.choice([password, credential.old_password])

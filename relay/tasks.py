@@ -24,6 +24,7 @@ from relay.leaks import handle_waiting as handle_leak_reports
 from relay.oauth.issuers import refresh_due_keys
 from relay.password_sweeps import put_unused_to_sleep, tell_of_disuse, warn_of_ends
 from relay.anchors import send_anchors
+from relay.guessing.bans import delete_old_bans
 from relay.retention import (
     DEFAULT_RETENTION_DAYS,
     delete_expired_content,
@@ -107,6 +108,7 @@ def delete_expired() -> None:
     delete_expired_content()
     delete_expired_refusals()
     delete_old_credential_changes()
+    delete_old_bans()
     forget_dead_workers()
     delete_ended_sessions()
     delete_ended_tokens()

@@ -160,9 +160,17 @@ def client_family(name: str) -> str:
         labels = labels[-3:] if second_level else labels[-2:]
     if len(labels) > 1:
         return ".".join(labels)[:255]
-    parts = ["#" if any(c.isdigit() for c in part) else part for part in _PARTS.split(labels[0])]
+    parts = ["#" if _is_random(part, place) else part for place, part in enumerate(_PARTS.split(labels[0]))]
     kept = [part for place, part in enumerate(parts) if place == 0 or (part, parts[place - 1]) != ("#", "#")]
     return "-".join(kept)[:255]
+
+
+def _is_random(part: str, place: int) -> bool:
+    """A number, a hash, or one of Kubernetes' suffixes, which have no vowels."""
+    if any(c.isdigit() for c in part):
+        return True
+    letters = set(part)
+    return len(part) >= (4 if place else 8) and (not letters & set("aeiouy") or letters <= set("abcdef"))
 
 
 def tls_rank(version: str) -> int:
