@@ -42,10 +42,11 @@ class Wanted:
 
     kinds: Sequence[int]
     conditions: Sequence[tuple[str, Any]]  # "column = %s", its value
-    since: datetime | None
-    until: datetime | None
-    before: tuple[datetime, Any] | None
-    days: Sequence[date] | None  # None: any
+    nobodys: bool = False  # only what belongs to no organization
+    since: datetime | None = None
+    until: datetime | None = None
+    before: tuple[datetime, Any] | None = None
+    days: Sequence[date] | None = None  # None: any
 
 
 def read(wanted: Wanted, *, limit: int) -> list[AuthEvent]:
@@ -70,6 +71,8 @@ def read(wanted: Wanted, *, limit: int) -> list[AuthEvent]:
 def _stretch(cursor: Any, wanted: Wanted, *, since: datetime, until: datetime, limit: int) -> list[AuthEvent]:
     conditions = ["kind = wanted.kind", "at >= %s", "at < %s", *(text for text, _value in wanted.conditions)]
     values: list[Any] = [list(wanted.kinds), since, until, *(value for _text, value in wanted.conditions)]
+    if wanted.nobodys:
+        conditions.append("organization_id IS NULL")
     if wanted.before:
         # The first condition says what the second implies, in the form that an index takes.
         conditions += ["at <= %s", "(at < %s OR id < %s)"]

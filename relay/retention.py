@@ -22,6 +22,7 @@ BATCH = 500
 SMALL_ROWS_BATCH = 10_000  # without content: each batch is still a short transaction
 DEAD_WORKER_DAYS = 1
 CREDENTIAL_CHANGE_DAYS = 1
+DOOR_FAILURE_DAYS = 7
 
 # Content is found by its key, which is a time (UUIDv7): the walk sees what is there, not the history behind it.
 _DELETE = """
@@ -44,6 +45,11 @@ DELETE FROM relay_refusal WHERE id IN (
     LEFT JOIN accounts_plan plan ON plan.id = bought.plan_id
     WHERE old.at < %(now)s - coalesce(plan.retention_days, %(days)s) * interval '1 day'
     LIMIT %(batch)s FOR UPDATE OF old SKIP LOCKED)
+"""
+_DELETE_DOOR_FAILURES = """
+DELETE FROM relay_doorfailure WHERE reference IN (
+    SELECT reference FROM relay_doorfailure WHERE last_at < %(now)s - %(days)s * interval '1 day'
+    LIMIT %(batch)s FOR UPDATE SKIP LOCKED)
 """
 _DELETE_CREDENTIAL_CHANGES = """
 DELETE FROM relay_credentialchange WHERE id IN (
@@ -89,6 +95,11 @@ def forget_dead_workers(*, now: datetime | None = None) -> int:
 def delete_expired_refusals(*, now: datetime | None = None) -> int:
     """Deletes refusals past their organization's plan's retention. Returns how many."""
     return _delete_small_rows(_DELETE_REFUSALS, days=DEFAULT_RETENTION_DAYS, now=now)
+
+
+def delete_old_door_failures(*, now: datetime | None = None) -> int:
+    """Deletes what failed at the door before a name was known. Returns how many rows."""
+    return _delete_small_rows(_DELETE_DOOR_FAILURES, days=DOOR_FAILURE_DAYS, now=now)
 
 
 def delete_old_credential_changes(*, now: datetime | None = None) -> int:

@@ -30,6 +30,7 @@ from relay.retention import (
     delete_expired_content,
     delete_expired_refusals,
     delete_old_credential_changes,
+    delete_old_door_failures,
     forget_dead_workers,
     retention_days,
 )
@@ -108,6 +109,7 @@ def delete_expired() -> None:
     delete_expired_content()
     delete_expired_refusals()
     delete_old_credential_changes()
+    delete_old_door_failures()
     delete_old_bans()
     forget_dead_workers()
     delete_ended_sessions()

@@ -2,6 +2,7 @@
 
 from relay.models.bans import Ban, ProtectedRange
 from relay.models.domains import SendingDomain
+from relay.models.door_failures import DoorFailure
 from relay.models.learning import NetworkLearning, SignInPolicy
 from relay.models.limits import LimitWindow
 from relay.models.messages import DeliveryAttempt, Message, MessageData, Recipient
@@ -17,6 +18,7 @@ __all__ = [
     "CredentialAlarm",
     "CredentialChange",
     "DeliveryAttempt",
+    "DoorFailure",
     "LeakReport",
     "LimitWindow",
     "Message",

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from relay.logs import get_logger
 from relay.networks import Range, parse_address
+from relay.smtp.door_failures import Cause, DoorFailures, cause_of
 from relay.smtp.protocol import HANDSHAKE_SECONDS
 from relay.smtp.proxy import NoHeader, read_header
 
@@ -67,10 +68,12 @@ class Listener:
         tls: ssl.SSLContext | None,
         proxies: tuple[Range, ...],
         beginning: Caps,
+        failures: DoorFailures,
     ) -> None:
         """beginning: how many may be in their TLS handshake at once; sessions count themselves, but only after it."""
         self._socket, self._session, self._tls, self._proxies = listening, session, tls, proxies
         self._beginning = beginning
+        self._failures, self._port = failures, int(listening.getsockname()[1])
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -110,12 +113,16 @@ class Listener:
             if any(ip in each for each in self._proxies):
                 said = await read_header(self._loop, peer)
                 ip = parse_address(said) if said else ip
+                address = str(ip)
             await self._hand_over(peer, str(ip_address(ip)))
         except NoHeader as error:
             log.warning("smtpd.no_proxy_header", ip=address, error=str(error))
+            self._failures.failed(address, Cause.NO_PROXY_HEADER, port=self._port, detail=str(error))
             peer.close()
         except (OSError, ssl.SSLError, ConnectionError, TimeoutError) as error:
             log.info("smtpd.handshake_failed", ip=address, error=str(error))
+            if self._tls is not None:
+                self._failures.failed(address, cause_of(error, implicit_tls=True), port=self._port, detail=str(error))
             with contextlib.suppress(OSError):
                 peer.close()
 

@@ -21,6 +21,7 @@ from aiosmtpd.smtp import SMTP, Session
 
 from relay.logs import get_logger
 from relay.smtp import replies
+from relay.smtp.door_failures import cause_of
 from relay.smtp.replies import Reply
 
 if TYPE_CHECKING:
@@ -48,9 +49,9 @@ class Gone(Exception):
 class LineRefused(Exception):
     """A line that is no command: the reply says why, and the next line is read as usual."""
 
-    def __init__(self, reply: Reply) -> None:
+    def __init__(self, reply: Reply, start: bytes = b"") -> None:
         super().__init__(reply.text)
-        self.reply = reply
+        self.reply, self.start = reply, start
 
 
 class Connection(SMTP):
@@ -159,7 +160,7 @@ class Connection(SMTP):
         if dropped or len(line) > LINE_OCTETS_MAX:
             raise LineRefused(replies.TOO_LONG)
         if not line.endswith(b"\r\n") or b"\r" in line[:-2]:
-            raise LineRefused(replies.BAD_LINE)
+            raise LineRefused(replies.BAD_LINE, line[:2])
         return line[:-2]
 
     def book(self, octets: int) -> bool:
@@ -275,6 +276,9 @@ class Connection(SMTP):
             )
         except (OSError, ssl.SSLError, ConnectionError) as error:
             log.info("smtp.tls_failed", ip=self.ip, port=self.port, error=str(error))
+            self.server.failures.failed(
+                self.ip, cause_of(error, implicit_tls=False), port=self.port, detail=str(error)
+            )
             self.close()
             raise Gone from error
         if transport is None:

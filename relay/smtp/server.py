@@ -29,6 +29,7 @@ from relay.guessing.guard import Guard
 from relay.logs import get_logger
 from relay.smtp import replies
 from relay.smtp.budget import Budget
+from relay.smtp.door_failures import DoorFailures
 from relay.smtp.glance import Glance
 from relay.smtp.heartbeat import Heartbeat
 from relay.smtp.listener import Caps, Listener
@@ -100,6 +101,7 @@ class Server:
         self.writer = Writer(on_commit=self.wake_up.send, on_batch=self.figures.batch_messages.observe)
         self.recorder = Recorder(share=share)
         self.guard = Guard(self.pool, worker=self.name)
+        self.failures = DoorFailures(self.pool, worker=self.name, share=share)
         self.changes = Changes(self.pool, apply=self._apply, lost=self.directory.forget)
         self.heartbeat = Heartbeat(self)
         metrics_port = settings.GATEPOST_METRICS_PORT
@@ -114,7 +116,7 @@ class Server:
     async def run(self) -> None:
         """Serves until stop()."""
         await self.pool.open(wait=False)
-        for part in (self.writer, self.recorder, self.guard, self.wake_up, self.changes, self.heartbeat):
+        for part in (self.writer, self.recorder, self.guard, self.failures, self.wake_up, self.changes, self.heartbeat):
             part.start()
         await self.exposition.start()
         listeners = [self._listen(door) for door in self._doors]
@@ -147,6 +149,7 @@ class Server:
             tls=self.tls_context if door.implicit_tls else None,
             proxies=settings.GATEPOST_PROXY_PEERS,
             beginning=self.beginning,
+            failures=self.failures,
         )
         listener.start()
         return listener
@@ -169,7 +172,7 @@ class Server:
         with contextlib.suppress(Exception):
             async with asyncio.timeout(3):
                 await self.recorder.stop()
-        for part in (self.guard, self.wake_up, self.changes, self.heartbeat, self.exposition):
+        for part in (self.guard, self.failures, self.wake_up, self.changes, self.heartbeat, self.exposition):
             await part.stop()
         await self.pool.close(timeout=1)
 

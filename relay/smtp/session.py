@@ -13,6 +13,7 @@ from relay.logs import get_logger
 from relay.smtp import replies
 from relay.smtp.auth import AuthVerb
 from relay.smtp.data import DataVerbs
+from relay.smtp.door_failures import CLIENT_HELLO, Cause
 from relay.smtp.envelope import EnvelopeVerbs
 from relay.smtp.paths import is_helo_name
 from relay.smtp.protocol import COMMAND_OCTETS_MAX, Gone, LineRefused
@@ -35,7 +36,8 @@ class SmtpSession(AuthVerb, EnvelopeVerbs, DataVerbs):
         SESSION.set(self)
         try:
             if not self.welcome:
-                self.refuse(replies.TOO_MANY_CONNECTIONS)
+                reference = self.server.failures.failed(self.ip, Cause.CONNECTIONS, port=self.port)
+                self.refuse(replies.TOO_MANY_CONNECTIONS, reference=reference)
                 self.finish()
                 return
             if self.turn_away():
@@ -49,7 +51,7 @@ class SmtpSession(AuthVerb, EnvelopeVerbs, DataVerbs):
                     await self.breathe()
             await self.flush()
         except (Gone, ConnectionError):
-            pass
+            self._note_tls_in_clear(bytes(self.buffer[:2]))
         except asyncio.CancelledError:
             raise
         finally:
@@ -60,6 +62,7 @@ class SmtpSession(AuthVerb, EnvelopeVerbs, DataVerbs):
             self.waiting_for_command = True
             line = await self.read_line()
         except LineRefused as refused:
+            self._note_tls_in_clear(refused.start)
             self.refuse(refused.reply)
             self._end_nonsense()
             return
@@ -85,11 +88,17 @@ class SmtpSession(AuthVerb, EnvelopeVerbs, DataVerbs):
             self.refuse(replies.TOO_MANY_ERRORS)
             self.finish()
 
+    def _note_tls_in_clear(self, start: bytes) -> None:
+        """The first that a client says is a TLS record: it wanted the other port, and hangs up without a word."""
+        if start == CLIENT_HELLO and self.tls is None and not self.errors and not self.session.host_name:
+            self.server.failures.failed(self.ip, Cause.TLS_ON_PLAIN, port=self.port)
+
     async def _dispatch(self, line: bytes) -> None:
         verb, _, rest = line.partition(b" ")
         try:
             name, argument = verb.decode("ascii").upper(), rest.strip().decode("utf-8")
         except UnicodeDecodeError:
+            self._note_tls_in_clear(line[:2])
             self.refuse(replies.UNKNOWN_COMMAND)
             return
         method = VERBS.get(name)
