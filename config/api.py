@@ -15,7 +15,19 @@ from django.urls import URLPattern, URLResolver, re_path
 from ninja import NinjaAPI
 from ninja.operation import Operation
 
-from relay.api import app_passwords, auth_events, changes, leaks, messages, networks, refusals, senders, smtp_users
+from relay.api import (
+    alerts,
+    app_passwords,
+    auth_events,
+    bans,
+    changes,
+    leaks,
+    messages,
+    networks,
+    refusals,
+    senders,
+    smtp_users,
+)
 from relay.api.problems import add_handlers, not_allowed, not_found
 from relay.api.reference import Reference
 
@@ -65,5 +77,17 @@ api = Api(
     urls_namespace="api",
 )
 add_handlers(api)
-for noun in (smtp_users, app_passwords, networks, senders, messages, auth_events, refusals, leaks, changes):
+for noun in (
+    smtp_users,
+    app_passwords,
+    networks,
+    senders,
+    messages,
+    auth_events,
+    bans,
+    refusals,
+    leaks,
+    changes,
+    alerts,
+):
     api.add_router("", noun.router)

@@ -3,6 +3,7 @@
 from django.urls import path
 
 from relay.views.ops import (
+    alerts,
     auth_review,
     bans,
     changes,
@@ -33,6 +34,10 @@ urlpatterns = [
         customer_actions.domain_withdraw,
         name="ops_domain_withdraw",
     ),
+    path("alerts/", alerts.index, name="ops_alerts"),
+    path("alerts/settings/", alerts.settings, name="ops_alert_settings"),
+    path("alerts/<int:pk>/", alerts.page, name="ops_alert"),
+    path("alerts/<int:pk>/dismiss/", alerts.dismiss, name="ops_alert_dismiss"),
     path("auth/", auth_review.auth_review, name="ops_auth_review"),
     path("auth/live/<str:part>/", auth_review.auth_review_live, name="ops_auth_review_live"),
     path("auth/export.csv", auth_review.auth_review_csv, name="ops_auth_review_csv"),

@@ -3,6 +3,7 @@
 from django.urls import include, path
 
 from relay.views import (
+    alerts,
     app_passwords,
     auth_log,
     bans,
@@ -86,6 +87,11 @@ urlpatterns = [
     path("bans/", bans.page, name="bans"),
     path("bans/<int:ban_id>/lift/", bans.lift, name="ban_lift"),
     path("why/", why.page, name="why"),
+    path("alerts/", alerts.index, name="alerts"),
+    path("alerts/settings/", alerts.settings, name="alert_settings"),
+    path("alerts/<int:alert_id>/", alerts.page, name="alert"),
+    path("alerts/<int:alert_id>/dismiss/", alerts.dismiss, name="alert_dismiss"),
+    path("alerts/<int:alert_id>/revoke/", alerts.revoke, name="alert_revoke"),
     path("change-log/", change_log.page, name="change_log"),
     path("domains/", domains.page, name="domains"),
     path("domains/<int:domain_id>/remove/", domains.remove, name="domain_remove"),

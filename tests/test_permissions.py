@@ -17,12 +17,14 @@ from accounts.invitations import invite
 from accounts.models import ApiKey, Invitation, Membership, Organization, Plan, User
 from accounts.passwords import send_reset_link
 from accounts.registration import send_confirmation
+from audit.anomalies.cases import raise_alert
+from audit.anomalies.models import Kind, Severity
 from audit.changes import SYSTEM
 from audit.models import Reason, Result
 from audit.record import attempt, record_auth_event
 from relay.credentials import create_app_password, create_smtp_user
 from relay.domains import add_domain, add_sender
-from relay.models import SmtpUser
+from relay.models import Ban, ProtectedRange, SmtpUser
 from relay.networks import add_network
 from relay.oauth.clients import create_client
 from relay.oauth.issuers import add_subject, configure_issuer
@@ -145,13 +147,18 @@ def hers(alice: User, alice_org: Organization, vera: User) -> Hers:
         "api_key_id": key.pk, "id": smtp_user.pk, "plan": Plan.objects.get(code="premium").pk,
         "soon": (timezone.now() + timedelta(days=7)).isoformat(),
     }  # fmt: skip
-    values |= _oauth(alice_org, smtp_user)
+    values |= _oauth(alice_org, smtp_user) | _bans(alice_org) | _alerts(alice_org, smtp_user)
     of_one = {
         "relay:ops_message": message.pk,
+        "relay:ops_alert": values["alert_id"],
+        "relay:ops_alert_dismiss": values["installations_alert_id"],
+        "api:get_alert": values["alert_id"],
+        "api:dismiss_alert": values["alert_id"],
         "api:revoke_app_password": password.pk,
         "api:rotate_app_password": password.pk,
         "api:list_uses": password.pk,
         "api:remove_network": network.pk,
+        "api:lift_ban": values["ban_id"],
         "api:remove_sender": sender.pk,
         "api:get_message": message.pk,
         "api:get_content": message.pk,
@@ -178,6 +185,30 @@ def _oauth(organization: Organization, smtp_user: SmtpUser) -> dict[str, Any]:
     )
     subject = add_subject(issuer, value="5f0e", smtp_user=smtp_user, actor=SYSTEM)
     return {"client_id": client.pk, "issuer_id": issuer.pk, "subject_id": subject.pk}
+
+
+def _bans(organization: Organization) -> dict[str, Any]:
+    """A ban of an address from which an SMTP user of hers has signed in, and a range that no ban may hit."""
+    used = attempt(
+        result=Result.ACCEPTED, reason=Reason.OK, ip="203.0.113.7", port=465, worker="test",
+        organization_id=organization.pk,
+    )  # fmt: skip
+    record_auth_event(used)
+    ban = Ban.objects.create(cidr="203.0.113.7/32", ends_at=timezone.now() + timedelta(hours=1), worker="test")
+    protected = ProtectedRange.objects.create(cidr="192.0.2.192/26", created_by="carol")
+    return {"ban_id": ban.pk, "range_id": protected.pk}
+
+
+def _alerts(organization: Organization, smtp_user: SmtpUser) -> dict[str, Any]:
+    hers = raise_alert(
+        Kind.NETWORK, organization_id=organization.pk, key="network:192.0.0.0/16", severity=Severity.WARNING,
+        evidence={"ip": "192.0.2.7"}, smtp_user_ids=[smtp_user.pk],
+    )  # fmt: skip
+    installations = raise_alert(
+        Kind.USERNAMES, organization_id=None, key="usernames:192.0.2.7", severity=Severity.WARNING,
+        evidence={"ip": "192.0.2.7"},
+    )  # fmt: skip
+    return {"alert_id": hers.pk, "installations_alert_id": installations.pk}
 
 
 def _attempt(organization: Organization, username: str) -> str:

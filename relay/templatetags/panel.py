@@ -1,7 +1,7 @@
 """Small pieces of the pages: icons, state badges, times, prices, form controls.
 
-Shapes  Tags icon NAME, badge STATE, when TIME (relative), moment TIME (exact), price PLAN, control FIELD,
-        choice_control CHOICE (one of a fieldset).
+Shapes  Tags icon NAME, badge STATE, severity_badge and alert_badge ALERT, when TIME (relative), moment TIME (exact),
+        price PLAN, control FIELD, choice_control CHOICE (one of a fieldset).
         Filters alert_kind, is_checkbox, search_time (a time as a search word), fill (ok, near or full of a Usage).
 Units   Times are shown in UTC. NEAR: the part of a limit from which on it is worth a look.
 Errors  An unknown icon is a KeyError: a template's mistake should fail its test.
@@ -22,6 +22,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from accounts.models import Plan
+from audit.anomalies.models import Anomaly, Severity, State
 from relay.limits import Usage
 
 register = template.Library()
@@ -55,6 +56,7 @@ ICONS = {
     "network": "M12 3v6M5 15V12h14v3M12 9v3M3 15h4v5H3zM10 15h4v5h-4zM17 15h4v5h-4z",
     "score": "M4 6l1.5 1.5L8 5M11 6h9M4 12l1.5 1.5L8 11M11 12h9M4 18l1.5 1.5L8 17M11 18h9",
     "queue": "M4 6h16M4 12h16M4 18h10",
+    "bell": "M6 16v-5a6 6 0 0 1 12 0v5l2 2H4zM10 20a2 2 0 0 0 4 0",
 }
 
 GOOD, BAD, BUSY, CALM = "good", "bad", "busy", "calm"
@@ -100,6 +102,22 @@ def badge(state: str, label: str = "") -> SafeString:
     """A state as a word in a colour; unknown states are shown plainly."""
     kind, word = BADGES.get(state, (CALM, state))
     return format_html('<span class="gp-badge gp-badge-{}">{}</span>', kind, label or word)
+
+
+@register.simple_tag
+def severity_badge(anomaly: Anomaly) -> SafeString:
+    kind = {Severity.NOTICE: CALM, Severity.WARNING: BUSY}.get(Severity(anomaly.severity), BAD)
+    return badge_of(kind, anomaly.get_severity_display())
+
+
+@register.simple_tag
+def alert_badge(anomaly: Anomaly) -> SafeString:
+    kind = {State.OPEN: BUSY, State.DISMISSED: GOOD}.get(State(anomaly.state), CALM)
+    return badge_of(kind, anomaly.get_state_display())
+
+
+def badge_of(kind: str, word: str) -> SafeString:
+    return format_html('<span class="gp-badge gp-badge-{}">{}</span>', kind, word)
 
 
 @register.simple_tag
