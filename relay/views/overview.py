@@ -16,6 +16,7 @@ from accounts.access import MemberRequest, member_required
 from accounts.models import Organization
 from audit.queries import auth_counts
 from relay import queries
+from relay.alerts import open_alerts
 from relay.limits import usage_of
 from relay.refusals import refusal_counts
 
@@ -101,6 +102,9 @@ def duties(organization: Organization, setup: queries.Setup) -> list[Duty]:
     if organization.state == Organization.State.PENDING:
         text = _("Your organization waits for the operator. Until then mail is captured in the sandbox.")
         found.append(Duty(text, reverse("relay:messages"), _("See captured mail")))
+    if alerts := open_alerts(organization.pk):
+        text = ngettext("%(count)d alert is open.", "%(count)d alerts are open.", alerts) % {"count": alerts}
+        found.append(Duty(text, reverse("relay:alerts"), _("See alerts")))
     for password in setup.expiring:
         text = _("The app password “%(name)s” of %(user)s expires on %(day)s.") % {
             "name": password.name,
