@@ -6,11 +6,19 @@ from collections.abc import Callable, Sequence
 from benchmarks import accept, guesses, idle, large
 from benchmarks.cores import CoresMissing
 
+
+def _anomalies(arguments: Sequence[str]) -> int:
+    from benchmarks import anomalies  # it needs Django, the others must not wait for that
+
+    return anomalies.main(arguments)
+
+
 BENCHMARKS: dict[str, Callable[[Sequence[str]], int]] = {
     "accept": accept.main,
     "idle": idle.main,
     "guesses": guesses.main,
     "large": large.main,
+    "anomalies": _anomalies,
 }
 
 
