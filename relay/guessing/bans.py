@@ -7,6 +7,7 @@ Errors  NotYours, RangeRefused: ValidationErrors with words for a form or an API
 Source  docs/security.md, Guessing.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -30,17 +31,20 @@ LABEL_MAX = 64
 RANGES_MAX = 1_000
 INSTALLATION = 0
 
-# From the hourly sums, and for the last minutes from the events themselves.
+# Who signed in from a range: from the sums of days, and for what they do not have yet from the events. The bounds of a
+# range are an index condition; `<<=` is none.
 _OWN = """
-    SELECT DISTINCT ban.id, host(used.ip) FROM relay_ban ban
-    JOIN (
-        SELECT ip FROM audit_authhour WHERE organization_id = %(organization_id)s AND result = 'accepted'
-               AND hour >= %(since)s
+    SELECT DISTINCT ban.id, used.organization_id, host(used.ip) FROM relay_ban ban
+    CROSS JOIN LATERAL (
+        SELECT organization_id, ip FROM audit_authday WHERE result = 'accepted' AND day >= %(since)s::date
+               AND ip BETWEEN host(network(ban.cidr))::inet AND host(broadcast(ban.cidr))::inet
         UNION
-        SELECT ip FROM audit_authevent WHERE organization_id = %(organization_id)s AND result = 'accepted'
-               AND at >= %(recent)s
-    ) AS used ON used.ip <<= ban.cidr
-    WHERE ban.ends_at > %(now)s AND ban.lifted_at IS NULL
+        SELECT organization_id, ip FROM audit_authevent WHERE result = 'accepted' AND at >= %(recent)s
+               AND ip BETWEEN host(network(ban.cidr))::inet AND host(broadcast(ban.cidr))::inet
+    ) AS used
+    WHERE ban.id = ANY(%(bans)s) AND (%(organization_id)s::bigint IS NULL OR organization_id = %(organization_id)s)
+          AND organization_id IS NOT NULL
+    ORDER BY 1, 2, 3
 """
 
 
@@ -70,23 +74,40 @@ def past_bans(now: datetime | None = None) -> QuerySet[Ban]:
 
 def own_bans(organization: Organization, *, now: datetime | None = None) -> list[OwnBan]:
     """Active bans that hit this organization, newest first; addresses that are exempt already are left out."""
-    now = now or timezone.now()
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _OWN,
-            {
-                "organization_id": organization.pk,
-                "since": now - timedelta(days=OWN_DAYS),
-                "recent": now - timedelta(minutes=10),
-                "now": now,
-            },
-        )
-        found: dict[int, list[str]] = {}
-        for ban_id, ip in cursor.fetchall():
-            found.setdefault(ban_id, []).append(ip)
-    bans = Ban.objects.filter(pk__in=found).order_by("-began_at", "-pk")
-    own = (OwnBan(ban, _still_hit(ban, found[ban.pk])) for ban in bans)
+    bans = list(active_bans(now).order_by("-began_at", "-pk"))
+    used = _used(bans, organization_id=organization.pk, now=now)
+    own = (OwnBan(ban, _still_hit(ban, [ip for _whose, ip in used.get(ban.pk, ())])) for ban in bans)
     return [each for each in own if each.addresses]
+
+
+def customers_hit(bans: Sequence[Ban], *, now: datetime | None = None) -> dict[int, list[Organization]]:
+    """By ban: whose SMTP users signed in lately from an address inside it."""
+    used = _used(bans, organization_id=None, now=now)
+    found = Organization.objects.in_bulk({whose for each in used.values() for whose, _ip in each})
+    return {
+        ban_id: [found[whose] for whose in dict.fromkeys(whose for whose, _ip in each) if whose in found]
+        for ban_id, each in used.items()
+    }
+
+
+def _used(
+    bans: Sequence[Ban], *, organization_id: int | None, now: datetime | None
+) -> dict[int, list[tuple[int, str]]]:
+    """By ban: organizations and their addresses inside it."""
+    if not bans:
+        return {}
+    now, found = now or timezone.now(), defaultdict(list)
+    values = {
+        "bans": [ban.pk for ban in bans],
+        "organization_id": organization_id,
+        "since": now - timedelta(days=OWN_DAYS),
+        "recent": now - timedelta(hours=1),
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_OWN, values)
+        for ban_id, whose, ip in cursor.fetchall():
+            found[ban_id].append((whose, ip))
+    return found
 
 
 def _still_hit(ban: Ban, addresses: Sequence[str]) -> tuple[str, ...]:

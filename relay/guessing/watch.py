@@ -48,7 +48,7 @@ LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 4))"
 STORE = f"""
     INSERT INTO relay_ban (cidr, began_at, ends_at, turn, evidence, exempt, lifted_by, worker)
     SELECT %(cidr)s::cidr, statement_timestamp(),
-           statement_timestamp() + make_interval(secs => least(%(most)s, %(first)s * {GROWTH}::float ^ least(turns, 20))),
+           statement_timestamp() + least(%(most)s, %(first)s * {GROWTH}::float ^ least(turns, 9)) * interval '1 second',
            turns + 1, %(evidence)s::jsonb, '{{}}', '', %(worker)s
     FROM (SELECT count(*) AS turns FROM relay_ban WHERE cidr = %(cidr)s::cidr AND lifted_at IS NULL
                  AND began_at > clock_timestamp() - interval '{TURNS_WITHIN}') AS earlier

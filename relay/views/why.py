@@ -77,6 +77,7 @@ def _link(explanation: Explanation, smtp_user: SmtpUser | None) -> Link | None:
         Place.PLAN: Link(reverse("relay:plan"), _("To the plan")),
         Place.AUTH_LOG: Link(reverse("relay:auth_log") + "?result=refused", _("To the auth log")),
         Place.MESSAGES: Link(reverse("relay:messages"), _("To the messages")),
+        Place.BANS: Link(reverse("relay:bans"), _("To the bans")),
     }
     return links[explanation.place] if explanation.place else None
 

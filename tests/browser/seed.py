@@ -19,8 +19,10 @@ from audit.models import Reason, Result
 from audit.record import attempt, record_auth_event
 from relay.credentials import create_app_password, create_smtp_user, disable_smtp_user, revoke_app_password
 from relay.domains import add_domain, add_sender, mark_verified
-from relay.models import AppPassword, DeliveryAttempt, Message, SmtpUser
-from relay.networks import add_network
+from relay.learning import start
+from relay.models import AppPassword, Ban, DeliveryAttempt, Message, ProtectedRange, SmtpUser
+from relay.networks import Allowlist, add_network
+from tests.browser.seed_alerts import alerts
 from tests.relay.conftest import make_message
 from tests.relay.ops.builders import use_hour
 
@@ -48,7 +50,9 @@ def seed() -> dict[str, Any]:
     smtp_user = _smtp_users(full)
     ids |= _passwords(smtp_user) | _domains(full, smtp_user) | _messages(full, smtp_user) | _team(full, owner)
     ids |= {"smtp_user_id": smtp_user.pk, "reference": _attempts(full, smtp_user)}
-    return ids
+    _learning(full, smtp_user)
+    ids |= alerts(full, smtp_user)
+    return ids | _bans()
 
 
 def customer(slug: str) -> dict[str, Any]:
@@ -184,3 +188,53 @@ def _attempts(full: Organization, smtp_user: SmtpUser) -> str:
             )
         )
     return made.reference
+
+
+def _bans() -> dict[str, Any]:
+    """Of an address from which an SMTP user signed in, of a /24 and a /64; one that was lifted; a protected range."""
+    now = timezone.now()
+    evidence = {"failures": 312, "names": ["web.full", *(f"{UNBROKEN[:60]}{n}" for n in range(9))], "addresses": 14}
+    for number, cidr in enumerate(("203.0.113.77/32", "198.51.100.0/24", "2001:db8:1234:5678::/64", "192.0.2.1/32")):
+        ban = Ban.objects.create(
+            cidr=cidr,
+            began_at=now - timedelta(minutes=4 + number),
+            ends_at=now + timedelta(hours=4**number),
+            turn=1 + number,
+            evidence=evidence if number else {"failures": 61, "names": ["web.full"], "addresses": 1},
+            lifted_at=now if number == 3 else None,
+            lifted_by="operator@gatepost.example" if number == 3 else "",
+            worker="smtpd@test:1",
+        )
+    row = ProtectedRange.objects.create(
+        cidr="192.0.2.128/25", label=UNBROKEN[:64], created_by="operator@gatepost.example"
+    )
+    return {"ban_id": ban.pk - 3, "range_id": row.pk}
+
+
+def _learning(full: Organization, smtp_user: SmtpUser) -> None:
+    """Real use of a month, some of it in old ways, and a learning of each kind: recording, and over."""
+    now, password = timezone.now(), smtp_user.app_passwords.get(name="web-1")
+    uses = [(f"198.51.100.{host}", 3, "SCRAM-SHA-256", "TLSv1.3", 40 + host) for host in (16, 17, 19, 20, 22, 23)]
+    uses += [("203.0.113.9", 2, "LOGIN", "TLSv1.2", 12), ("2001:db8:1:2:3c1f:8a2b:99e1:4d02", 1, "PLAIN", "TLSv1.3", 5)]
+    uses += [("2001:db8:1:2:b1d4:72e8:5f3a:96c7", 2, "PLAIN", "TLSv1.3", 4), ("192.0.2.200", 20, "LOGIN", "TLSv1.3", 3)]
+    for ip, days, mechanism, tls_version, count in uses:
+        record_auth_event(
+            attempt(
+                at=now - timedelta(days=days),
+                result=Result.ACCEPTED,
+                reason=Reason.OK,
+                username_given=smtp_user.username,
+                mechanism=mechanism,
+                ip=ip,
+                port=2587,
+                worker="smtpd@test:1",
+                client_name=f"{UNBROKEN}.example",
+                organization_id=full.pk,
+                smtp_user_id=smtp_user.pk,
+                app_password_id=password.pk,
+                count=count,
+                tls_version=tls_version,
+            )
+        )
+    start(Allowlist(full, smtp_user), days=7, history_days=7, actor=SYSTEM)
+    start(Allowlist(full), days=0, history_days=30, actor=SYSTEM)

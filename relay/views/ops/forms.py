@@ -54,5 +54,15 @@ class InviteForm(forms.Form):
     )
 
 
+class ProtectForm(forms.Form):
+    cidr = forms.CharField(
+        label=_("Address or range"),
+        max_length=64,
+        help_text=_("Like 192.0.2.7, 192.0.2.0/24 or 2001:db8::/48. Bans inside it end at once."),
+        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
+    )
+    label = forms.CharField(label=_("Label"), max_length=64, required=False, help_text=_("Whose it is, and why."))
+
+
 class SureForm(forms.Form):
     """Nothing to fill in: the page itself is the question."""
