@@ -158,6 +158,8 @@ def hers(alice: User, alice_org: Organization, vera: User) -> Hers:
         "api:rotate_app_password": password.pk,
         "api:list_uses": password.pk,
         "api:remove_network": network.pk,
+        "api:delete_oauth_client": values["client_id"],
+        "api:remove_outside_issuer": values["issuer_id"],
         "api:lift_ban": values["ban_id"],
         "api:remove_sender": sender.pk,
         "api:get_message": message.pk,
