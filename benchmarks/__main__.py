@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Sequence
 
-from benchmarks import accept, guesses, idle, large
+from benchmarks import accept, folding, guesses, idle, large, revocation, timing
 from benchmarks.cores import CoresMissing
 
 
@@ -17,7 +17,10 @@ BENCHMARKS: dict[str, Callable[[Sequence[str]], int]] = {
     "accept": accept.main,
     "idle": idle.main,
     "guesses": guesses.main,
+    "timing": timing.main,
+    "folding": folding.main,
     "large": large.main,
+    "revocation": revocation.main,
     "anomalies": _anomalies,
 }
 

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from audit.record import new_reference
+from audit.record import new_reference, redacted
 from relay.directory import Entry
 from relay.logs import get_logger
 from relay.smtp import replies
@@ -91,7 +91,7 @@ class SessionState(Connection):
             port=self.port,
             code=reply.code,
             enhanced=reply.enhanced,
-            text=reply.text,
+            text=redacted(reply.text, "sender"),  # of the addresses that it may name, most are that
             username=self.identity.entry.state.username if self.identity else None,
             client=self.session.host_name,
         )
