@@ -26,8 +26,9 @@ REFERENCE_LENGTH: Final = 10  # 50 bits: no look-up for a clash is needed
 SAMPLES_MAX: Final = 20  # usernames kept of a folded run
 UNKNOWN_ADDRESS: Final = "0.0.0.0"  # noqa: S104  # stands for a peer whose address could not be read
 
-# App passwords (gp_) and API keys (gpk_). Five characters or more: the hint of a password (four) stays readable.
-_SECRET = re.compile(r"(gpk?_)[0-9A-Za-z]{5,}", re.IGNORECASE)
+# App passwords (gp_), API keys (gpk_), OAuth's tokens and client secrets (gpo_, gpr_, gpc_). Five characters or more:
+# the hint of a password (four) stays readable.
+_SECRET = re.compile(r"(gp[kocr]?_)[0-9A-Za-z]{5,}", re.IGNORECASE)
 _INTEGER_MAX = 2**31 - 1
 
 
