@@ -23,6 +23,7 @@ from relay.learning import start
 from relay.models import AppPassword, Ban, DeliveryAttempt, Message, ProtectedRange, SmtpUser
 from relay.networks import Allowlist, add_network
 from tests.browser.seed_alerts import alerts
+from tests.browser.seed_oauth import oauth
 from tests.relay.conftest import make_message
 from tests.relay.ops.builders import use_hour
 
@@ -52,6 +53,7 @@ def seed() -> dict[str, Any]:
     ids |= {"smtp_user_id": smtp_user.pk, "reference": _attempts(full, smtp_user)}
     _learning(full, smtp_user)
     ids |= alerts(full, smtp_user)
+    ids |= oauth(full, owner, smtp_user)
     return ids | _bans()
 
 

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.browser
 NO_PAGES = {
     "relay:message_html", "relay:message_source", "relay:message_attachment", "relay:auth_log_export",
     "relay:ops_floor_live", "relay:ops_auth_review_live", "relay:ops_auth_review_csv",
-    "relay:health_live", "relay:health_ready", "relay:metrics",
+    "relay:health_live", "relay:health_ready", "relay:metrics", "relay:oauth_metadata",
     "accounts:confirm_email", "accounts:accept_invitation", "accounts:password_reset_confirm",
 }  # fmt: skip
 QUERIES = {"relay:ops_username": "?name=shop.full", "relay:ops_ip": "?ip=203.0.113.77"}
@@ -32,6 +32,9 @@ EMPTY = ("overview", "smtp_users", "messages", "auth_log", "domains", "plan")
 MORE = [
     *(("empty", f"relay:{name}", 200) for name in EMPTY),
     *(("empty", name, 200) for name in ("accounts:team", "accounts:api_keys", "accounts:security")),
+    *(("empty", f"relay:{name}", 200) for name in ("networks", "network_list", "old_sign_ins", "scorecard")),
+    ("empty", "/old-sign-ins/tls-1.2/", 200),
+    ("viewer", "relay:network_list_smtp_user", 200),
     ("viewer", "relay:smtp_user", 200),
     ("viewer", "relay:smtp_users", 200),
     ("viewer", "accounts:team", 200),
@@ -42,6 +45,14 @@ MORE = [
     ("full", "/messages/?q=status:failed+after:30d", 200),
     ("full", "/auth-log/?result=refused&since=24h&ip=203.0.113.77", 200),
     ("full", "/auth-log/?ip=nonsense", 422),
+    ("full", "/alerts/{volume_alert_id}/", 200),
+    ("full", "/alerts/?state=closed", 200),
+    ("empty", "relay:alerts", 200),
+    ("viewer", "relay:alert", 200),
+    ("operator", "/ops/alerts/{alert_id}/", 200),
+    *(("empty", f"relay:{name}", 200) for name in ("oauth_clients", "outside_issuers")),
+    ("full", "/oauth/authorize/?{consent}", 200),
+    ("full", "/oauth/authorize/?client_id=nobody", 400),
     ("full", "/nothing/here/", 404),
     ("nobody", "/nothing/here/", 404),
     ("nobody", "/account/confirm/nonsense/", 400),
@@ -75,7 +86,11 @@ def _is_for_programs(name: str) -> bool:
 def path_of(name: str, ids: dict[str, Any]) -> str:
     if name.startswith("/"):
         return name.format_map(ids)
-    own = {"relay:ops_message": ids["message_id"], "relay:ops_reference_page": ids["reference"]}
+    own = {
+        "relay:ops_message": ids["message_id"],
+        "relay:ops_alert": ids["own_alert_id"],
+        "relay:ops_reference_page": ids["reference"],
+    }
     arguments = {argument: own.get(name, ids.get(argument)) for argument in routes()[name]}
     return reverse(name, kwargs=arguments) + QUERIES.get(name, "")
 
