@@ -44,6 +44,7 @@ class Figures:
         self._gauge("gatepost_smtp_memory_octets", "Of the budget for content in flight", lambda: server.budget.used)
         self._gauge("gatepost_smtp_audit_waiting", "Audit rows not stored yet", lambda: server.recorder.waiting)
         self._gauge("gatepost_smtp_audit_dropped", "Audit rows lost to a full buffer", lambda: server.recorder.dropped)
+        self._gauge("gatepost_smtp_bans", "Bans in force, as this process knows them", lambda: len(server.guard.watch))
 
     def _gauge(self, name: str, help: str, read: Callable[[], float]) -> None:
         Gauge(name, help, registry=self.registry).set_function(read)
