@@ -19,7 +19,11 @@ urlpatterns = [
     path("oauth/revoke/", endpoints.revoke, name="oauth_revoke"),
     path("oauth-clients/", oauth_clients.page, name="oauth_clients"),
     path("oauth-clients/new/", oauth_clients.create, name="oauth_client_create"),
+    path("oauth-clients/<int:client_id>/", oauth_clients.client, name="oauth_client"),
     path("oauth-clients/<int:client_id>/delete/", oauth_clients.delete, name="oauth_client_delete"),
+    path(
+        "oauth-clients/<int:client_id>/consents/<uuid:family>/end/", oauth_clients.consent_end, name="oauth_consent_end"
+    ),
     path("outside-issuers/", outside_issuers.page, name="outside_issuers"),
     path("outside-issuers/new/", outside_issuers.create, name="outside_issuer_create"),
     path("outside-issuers/<int:issuer_id>/", include(_issuer)),

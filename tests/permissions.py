@@ -98,6 +98,8 @@ TABLE: tuple[tuple[Any, ...], ...] = (
     ("GET", "relay:oauth_clients", IN, 200, 200, 403, FLOOR),
     ("GET", "relay:oauth_client_create", IN, 200, 200, 403, FLOOR),
     ("POST", "relay:oauth_client_create", IN, 200, 200, 403, FLOOR),
+    ("GET", "relay:oauth_client", IN, 200, 404, 403, FLOOR),
+    ("POST", "relay:oauth_consent_end", IN, MOVED, 404, 403, FLOOR),
     ("GET", "relay:oauth_client_delete", IN, 200, 404, 403, FLOOR),
     ("POST", "relay:oauth_client_delete", IN, MOVED, 404, 403, FLOOR),
     ("GET", "relay:outside_issuers", IN, 200, 200, 403, FLOOR),

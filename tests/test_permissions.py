@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.db import transaction
@@ -24,8 +25,9 @@ from audit.models import Reason, Result
 from audit.record import attempt, record_auth_event
 from relay.credentials import create_app_password, create_smtp_user
 from relay.domains import add_domain, add_sender
+from relay.learning import start
 from relay.models import Ban, ProtectedRange, SmtpUser
-from relay.networks import add_network
+from relay.networks import Allowlist, add_network
 from relay.oauth.clients import create_client
 from relay.oauth.issuers import add_subject, configure_issuer
 from tests.accounts.pages import last_link
@@ -39,6 +41,10 @@ CONTENT = (
     b'Content-Disposition: attachment; filename="a.txt"\r\n\r\nattached\r\n--b--\r\n'
 )
 HERS = ("alice-works", "alice.example", "Alice Works")
+LEARNING = (
+    "api:get_network_learning", "api:edit_network_learning", "api:stop_network_learning",
+    "api:enforce_network_learning", "api:give_up_network_learning",
+)  # fmt: skip
 BY_TOKEN = {"accounts:accept_invitation", "accounts:confirm_email", "accounts:password_reset_confirm"}
 
 Ask = Callable[..., HttpResponseBase]
@@ -158,6 +164,7 @@ def hers(alice: User, alice_org: Organization, vera: User) -> Hers:
         "api:rotate_app_password": password.pk,
         "api:list_uses": password.pk,
         "api:remove_network": network.pk,
+        **dict.fromkeys(LEARNING, start(Allowlist(alice_org, smtp_user, password), days=7, actor=SYSTEM).pk),
         "api:delete_oauth_client": values["client_id"],
         "api:remove_outside_issuer": values["issuer_id"],
         "api:lift_ban": values["ban_id"],
@@ -186,7 +193,7 @@ def _oauth(organization: Organization, smtp_user: SmtpUser) -> dict[str, Any]:
         organization, name="Login", issuer="https://login.example", audience="x", claim="sub", actor=SYSTEM
     )
     subject = add_subject(issuer, value="5f0e", smtp_user=smtp_user, actor=SYSTEM)
-    return {"client_id": client.pk, "issuer_id": issuer.pk, "subject_id": subject.pk}
+    return {"client_id": client.pk, "issuer_id": issuer.pk, "subject_id": subject.pk, "family": uuid4()}
 
 
 def _bans(organization: Organization) -> dict[str, Any]:

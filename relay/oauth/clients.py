@@ -9,11 +9,14 @@ Source  RFC 6749 2.1, RFC 8252 (native apps), RFC 9700 4.1 (redirect URIs).
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 from urllib.parse import urlsplit
+from uuid import UUID
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.db.models import OuterRef, Subquery
 from django.utils.translation import gettext as _
 
 from accounts.models import Organization, User
@@ -26,6 +29,7 @@ from relay.oauth.sessions import end_token_sessions
 SERVICE, WEB, NATIVE = "service", "web", "native"
 KINDS: Final = (SERVICE, WEB, NATIVE)
 CLIENTS_MAX = 100  # of one organization
+CONSENTS_SHOWN = 200
 REDIRECTS_MAX = 10
 REDIRECT_LENGTH_MAX = 500
 LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
@@ -41,6 +45,40 @@ class NewClient:
 
     client: OAuthClient
     secret: str
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """A member's consent that still gives tokens: the family of its refresh tokens."""
+
+    family: UUID
+    member: User
+    smtp_user: SmtpUser
+    since: datetime
+    renewed_at: datetime
+
+
+def consents_of(client: OAuthClient) -> list[Consent]:
+    """The newest use first."""
+    began = Subquery(
+        OAuthRefreshToken.objects.filter(token_family=OuterRef("token_family")).order_by("pk").values("created")[:1]
+    )
+    live = OAuthRefreshToken.objects.filter(application=client, revoked=None, access_token__isnull=False)
+    rows = live.select_related("user", "smtp_user").annotate(began=began).order_by("-created")[:CONSENTS_SHOWN]
+    return [Consent(row.token_family, row.user, row.smtp_user, row.began, row.created) for row in rows]
+
+
+@transaction.atomic
+def end_consent(client: OAuthClient, family: UUID, *, actor: Actor) -> bool:
+    """Its tokens are refused at once, and their sessions end. False if there is none."""
+    mine = OAuthRefreshToken.objects.select_for_update().filter(application=client, token_family=family, revoked=None)
+    row = mine.select_related(None).first()
+    if row is None:
+        return False
+    OAuthRefreshToken.revoke_family(family)
+    values = {"smtp_user": row.smtp_user.username, "member": row.user.email}
+    _record("oauth_client.consent_ended", client, actor, values)
+    return True
 
 
 def kind_of(client: OAuthClient) -> str:

@@ -1,5 +1,7 @@
 """OAuth clients of the organization: listed, made (shown once, and once however often the form is sent), deleted."""
 
+from uuid import UUID
+
 from django.conf import settings
 from django.contrib import messages
 from django.core.exceptions import ValidationError
@@ -8,6 +10,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_POST
 
 from accounts import once, roles
 from accounts.access import MemberRequest, actor_of, member_required, recent_mfa_required
@@ -50,18 +53,41 @@ def create(request: MemberRequest) -> HttpResponse:
     return render(request, "relay/oauth_client_made.html", _made(made))
 
 
+@never_cache
+@member_required(roles.API_KEYS_CHANGE)
+def client(request: MemberRequest, client_id: int) -> HttpResponse:
+    found = _client_of(request, client_id)
+    context = {"client": found, "kind": clients.kind_of(found), "consents": clients.consents_of(found)}
+    return render(request, "relay/oauth_client.html", context)
+
+
+@require_POST
+@member_required(roles.API_KEYS_CHANGE)
+def consent_end(request: MemberRequest, client_id: int, family: UUID) -> HttpResponse:
+    """Of a consent that has ended already the page shows nothing any more, which is what was asked for."""
+    found = _client_of(request, client_id)
+    clients.end_consent(found, family, actor=actor_of(request))
+    messages.success(request, _("The consent has ended. Its tokens are refused."))
+    return redirect("relay:oauth_client", found.pk)
+
+
 @member_required(roles.API_KEYS_CHANGE)
 @recent_mfa_required
 def delete(request: MemberRequest, client_id: int) -> HttpResponse:
-    client = get_object_or_404(OAuthClient, pk=client_id, organization=request.organization)
-    back = reverse("relay:oauth_clients")
+    client = _client_of(request, client_id)
+    back = reverse("relay:oauth_client", args=[client.pk])
     if request.method != "POST":
         text = _("Its tokens are refused at once, their open SMTP sessions end, and it gets no further ones.")
         title = _("Delete “%(name)s”?") % {"name": client.name}
         return ask(request, Question(title, text, _("Delete"), back))
     clients.delete_client(client, actor=actor_of(request))
     messages.success(request, _("“%(name)s” is deleted.") % {"name": client.name})
-    return redirect(back)
+    return redirect("relay:oauth_clients")
+
+
+def _client_of(request: MemberRequest, client_id: int) -> OAuthClient:
+    mine = OAuthClient.objects.select_related("smtp_user", "created_by")
+    return get_object_or_404(mine, pk=client_id, organization=request.organization)
 
 
 def _form(request: MemberRequest, form: ClientForm, *, status: int = 200) -> HttpResponse:
