@@ -23,6 +23,7 @@ from relay.smtp.exchanges import CHALLENGE_SECONDS
 from relay.smtp.saslprep import Prohibited, prepared
 from tests.smtp import real_clients
 from tests.smtp.conftest import Client, RunningDoor, Sender, content
+from tests.smtp.cyrus import CyrusClient
 from tests.smtp.scram_client import ScramClient, b64, said
 from tests.smtp.test_auth import INVALID, OK, disable, event_of, expire, fence, revoke, suspend
 
@@ -255,6 +256,20 @@ def test_msmtp(door: RunningDoor, sender: Sender) -> None:
     assert Message.objects.get().mechanism == "SCRAM-SHA-256"
     done = real_clients.msmtp(door.starttls_port, "SCRAM-SHA-256", sender.username, "gp_wrong", sender.address)
     assert done.returncode != 0 and INVALID in done.stdout
+
+
+def test_cyrus_sasl(door: RunningDoor, sender: Sender) -> None:
+    """What Postfix signs in with chooses SCRAM-SHA-256 from what EHLO lists, and believes the server's signature."""
+    client, cyrus = door.client(), CyrusClient(sender.username, sender.secret)
+    offered = next(
+        line for line in client.say("EHLO client.example").split("\n") if " AUTH " in line or "-AUTH " in line
+    )
+    chosen, first = cyrus.start(offered[4:].removeprefix("AUTH "))
+    assert chosen == "SCRAM-SHA-256"
+    reply = client.say(f"AUTH SCRAM-SHA-256 {b64(first)}")
+    while reply.startswith("334 "):
+        reply = client.say(b64(cyrus.step(base64.b64decode(reply[4:]))))
+    assert reply == OK
 
 
 @pytest.mark.parametrize(
