@@ -155,8 +155,10 @@ def _same(fresh: Anomaly) -> QuerySet[Anomaly]:
 
 
 def _capped(key: str) -> str:
-    key = printable(key, 2000)
-    return key if len(key) <= 200 else f"{key[:150]}…{sha256(key.encode()).hexdigest()[:40]}"
+    clean = printable(key, 300)
+    if len(clean) <= 200:
+        return clean
+    return f"{clean[:150]}…{sha256(key.encode('utf-8', 'surrogatepass')).hexdigest()[:40]}"
 
 
 def _number(name: str) -> int:

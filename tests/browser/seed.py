@@ -24,6 +24,7 @@ from relay.models import AppPassword, Ban, DeliveryAttempt, Message, ProtectedRa
 from relay.networks import Allowlist, add_network
 from tests.browser.seed_alerts import alerts
 from tests.browser.seed_oauth import oauth
+from tests.browser.seed_passwords import seed_passwords
 from tests.relay.conftest import make_message
 from tests.relay.ops.builders import use_hour
 
@@ -49,6 +50,7 @@ def seed() -> dict[str, Any]:
     ids = {"full": FULL, "empty": EMPTY, "viewer": VIEWER, "password": PASSWORD, "pk": full.pk, "code": "premium"}
     ids["key"] = "login"
     smtp_user = _smtp_users(full)
+    ids |= seed_passwords(smtp_user)
     ids |= _passwords(smtp_user) | _domains(full, smtp_user) | _messages(full, smtp_user) | _team(full, owner)
     ids |= {"smtp_user_id": smtp_user.pk, "reference": _attempts(full, smtp_user)}
     _learning(full, smtp_user)

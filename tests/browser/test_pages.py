@@ -28,6 +28,7 @@ NO_PAGES = {
 }  # fmt: skip
 QUERIES = {"relay:ops_username": "?name=shop.full", "relay:ops_ip": "?ip=203.0.113.77"}
 EMPTY = ("overview", "smtp_users", "messages", "auth_log", "domains", "plan")
+STATES = ("ending", "asleep", "canary", "leaked")
 # persona, path, status
 MORE = [
     *(("empty", f"relay:{name}", 200) for name in EMPTY),
@@ -53,6 +54,9 @@ MORE = [
     *(("empty", f"relay:{name}", 200) for name in ("oauth_clients", "outside_issuers")),
     ("full", "/oauth/authorize/?{consent}", 200),
     ("full", "/oauth/authorize/?client_id=nobody", 400),
+    *(("full", f"/smtp-users/{{smtp_user_id}}/app-passwords/{{{state}_id}}/", 200) for state in STATES),
+    ("viewer", "relay:app_password", 200),
+    ("full", "relay:leaks", 200),
     ("full", "/nothing/here/", 404),
     ("nobody", "/nothing/here/", 404),
     ("nobody", "/account/confirm/nonsense/", 400),
