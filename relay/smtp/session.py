@@ -33,7 +33,7 @@ class SmtpSession(AuthVerb, EnvelopeVerbs, DataVerbs):
     """A conversation from greeting to goodbye."""
 
     async def _handle_client(self) -> None:
-        SESSION.set(self)
+        told = SESSION.set(self)
         try:
             if not self.welcome:
                 reference = self.server.failures.failed(self.ip, Cause.CONNECTIONS, port=self.port)
@@ -55,6 +55,7 @@ class SmtpSession(AuthVerb, EnvelopeVerbs, DataVerbs):
         except asyncio.CancelledError:
             raise
         finally:
+            SESSION.reset(told)  # the task keeps its context: with the session in it, only the collector would free both
             self.close()
 
     async def _handle_one(self) -> None:
