@@ -115,6 +115,22 @@ swaks --server {host}:{port} --tls --auth PLAIN \\
 """,
     ),
     (
+        "msmtp",
+        "msmtp, as sendmail",
+        """\
+# ~/.msmtprc
+account gatepost
+host {host}
+port {port}
+tls on
+auth scram-sha-256
+user {username}
+passwordeval printenv {variable}
+from {sender}
+account default : gatepost
+""",
+    ),
+    (
         "postfix",
         "Postfix, as its relayhost",
         """\

@@ -34,7 +34,7 @@ def test_snippets_read_the_secret_from_the_environment(alice_client: Client, sho
     """Each names host and username; each takes the password from GATEPOST_PASSWORD."""
     snippets = alice_client.get(f"/smtp-users/{shop.pk}/").context["snippets"]
     assert {snippet.key for snippet in snippets} == {
-        "django", "node", "phpmailer", "symfony", "curl", "swaks", "postfix",
+        "django", "node", "phpmailer", "symfony", "curl", "swaks", "msmtp", "postfix",
     }  # fmt: skip
     for snippet in snippets:
         assert "mail.gatepost.example" in snippet.text
