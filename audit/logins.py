@@ -118,13 +118,22 @@ def logins(
     return sorted(found.values(), key=lambda use: (-use.count, use.ip))
 
 
-def login_counts(organization_id: int | None, *, since: datetime) -> dict[tuple[str, str], int]:
-    """Accepted sign-ins since that day by (mechanism, TLS version), from the sums alone."""
-    days = LoginDay.objects.filter(day__gte=since.astimezone(UTC).date())
-    if organization_id is not None:
-        days = days.filter(organization_id=organization_id)
-    rows = days.values_list("mechanism", "tls_version").annotate(attempts=Sum("count")).order_by()
-    return {(mechanism, tls_version): attempts for mechanism, tls_version, attempts in rows}
+def login_counts(
+    organization_id: int | None, *, since: datetime, now: datetime | None = None
+) -> dict[tuple[str, str], int]:
+    """Accepted sign-ins since that day by (mechanism, TLS version); what is used for the first time is not missing."""
+    whose = {} if organization_id is None else {"organization_id": organization_id}
+    days = LoginDay.objects.filter(day__gte=since.astimezone(UTC).date(), **whose)
+    recent = AuthEvent.objects.filter(at__gte=_tail_since(since, now or timezone.now()), **whose)
+    found: dict[tuple[str, str], int] = {}
+    for rows in (recent.filter(result=Result.ACCEPTED), days):  # the sums' own count is the later word
+        for mechanism, tls_version, attempts in _by_kind(rows):
+            found[mechanism, tls_version] = attempts
+    return found
+
+
+def _by_kind(rows: QuerySet[LoginDay] | QuerySet[AuthEvent]) -> Iterable[tuple[str, str, int]]:
+    return rows.values_list("mechanism", "tls_version").annotate(attempts=Sum("count")).order_by()
 
 
 def _uses(rows: QuerySet[LoginDay] | QuerySet[AuthEvent], *, first: str) -> Iterable[LoginUse]:

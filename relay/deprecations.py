@@ -64,7 +64,7 @@ WAYS: Final[dict[str, Way]] = {
         Way(
             OLD_PASSWORD,
             _("Replaced app passwords"),
-            _("Another one was made to take over, and the old one is still in use."),
+            _("Once another one has taken over, the old one should end: two secrets leak more easily than one."),
             _("Put the new app password into the clients named here; then end the old one."),
             has_switch=False,
         ),

@@ -32,7 +32,7 @@ class LearningForm(forms.Form):
         label=_("From the log"), coerce=int, help_text=_("Sign-ins that are recorded already.")
     )
     days = forms.TypedChoiceField(
-        label=_("Record on for"), coerce=int, help_text=_("Nothing is refused meanwhile. You may end it earlier.")
+        label=_("Record on for"), coerce=int, help_text=_("Learning refuses nobody. You may end it earlier.")
     )
 
     def __init__(self, *args: Any, most: int, **kwargs: Any) -> None:
@@ -73,13 +73,15 @@ class RangeForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         """A row that is left out may hold anything."""
         cleaned: dict[str, Any] = super().clean() or {}
-        if not cleaned.get("keep") or not cleaned.get("cidr"):
+        typed = str(self.data.get(self.add_prefix("cidr")) or "").strip()
+        if not cleaned.get("keep") or not typed:
             self.errors.clear()
             return cleaned
-        try:
-            cleaned["network"] = parse_network(cleaned["cidr"])
-        except ValidationError as refused:
-            self.add_error("cidr", refused)
+        if "cidr" in cleaned:  # else its own error stands already
+            try:
+                cleaned["network"] = parse_network(cleaned["cidr"])
+            except ValidationError as refused:
+                self.add_error("cidr", refused)
         if (day := cleaned.get("ends_on")) and day < timezone.localdate():
             self.add_error("ends_on", _("That day is over."))
         return cleaned

@@ -71,7 +71,7 @@ def list_networks(
 def add_network(request: ApiRequest, data: NetworkNew) -> Any:
     """The first range of a list closes it to every other address; an address must pass every list that has ranges."""
     smtp_user = own_smtp_user(request, data.smtp_user_id) if data.smtp_user_id is not None else None
-    app_password = _own_app_password(request, data.app_password_id) if data.app_password_id is not None else None
+    app_password = own_app_password(request, data.app_password_id) if data.app_password_id is not None else None
     if app_password is not None:
         if smtp_user is not None and smtp_user.pk != app_password.smtp_user_id:
             raise ProblemError("validation", "app_password_id: it belongs to another SMTP user.")
@@ -96,6 +96,6 @@ def remove_network(request: ApiRequest, id: int) -> Any:
     return Status(204, None)
 
 
-def _own_app_password(request: ApiRequest, id: int) -> AppPassword:
+def own_app_password(request: ApiRequest, id: int) -> AppPassword:
     mine = AppPassword.objects.select_related("smtp_user")
     return get_object_or_404(mine, smtp_user__organization=request.auth.organization, pk=id)

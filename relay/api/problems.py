@@ -26,6 +26,7 @@ log = get_logger(__name__)
 RETRY_SECONDS = 10
 # Refusals of the core that the same request would not have met at another time, or after another change.
 CONFLICTS = {
+    "changed",
     "taken", "duplicate", "covered", "covers", "plan", "full", "disabled", "allowlist",
     "ended", "asleep", "canary", "replaced", "alone",
 }  # fmt: skip

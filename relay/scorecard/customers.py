@@ -56,10 +56,10 @@ def judged_tls(sign_ins: SignIns, days: int) -> Verdict:
     if not total:
         return unmeasured(_("Nobody has signed in for %(days)s days."), days=days)
     if sum(sign_ins.by_tls[version] for version in SAFE_TLS) < total:
-        text = _("Not each of %(total)s sign-ins in %(days)s days had TLS 1.2 or newer: %(parts)s.")
-        return missed(text, total=total, days=days, parts=parts)
-    text = _("Each of %(total)s sign-ins in %(days)s days had TLS 1.2 or newer: %(parts)s.")
-    return fulfilled(text, total=total, days=days, parts=parts)
+        text = _("Not all sign-ins in %(days)s days had TLS 1.2 or newer: %(parts)s.")
+        return missed(text, days=days, parts=parts)
+    text = _("All sign-ins in %(days)s days had TLS 1.2 or newer: %(parts)s.")
+    return fulfilled(text, days=days, parts=parts)
 
 
 def networks(facts: CustomerFacts) -> Verdict:
@@ -68,9 +68,9 @@ def networks(facts: CustomerFacts) -> Verdict:
         return unmeasured(_("No SMTP user has an app password with which it could sign in."))
     unbound = [user.username for user in sending if not user.has_list and user.open_passwords]
     if unbound:
-        text = _("%(number)s of %(total)s SMTP users may sign in from any address: %(names)s.")
+        text = _("SMTP users that may sign in from any address: %(number)s of %(total)s (%(names)s).")
         return missed(text, number=len(unbound), total=len(sending), names=named(unbound))
-    return fulfilled(_("Each of %(total)s SMTP users that can sign in is bound to networks."), total=len(sending))
+    return fulfilled(_("SMTP users that can sign in: %(total)s, all bound to networks."), total=len(sending))
 
 
 def second_factor(facts: CustomerFacts) -> Verdict:
@@ -78,16 +78,16 @@ def second_factor(facts: CustomerFacts) -> Verdict:
     if not total:
         return unmeasured(_("The organization has no members."))
     if without:
-        text = _("%(number)s of %(total)s members have no second factor: %(names)s.")
+        text = _("Members without a second factor: %(number)s of %(total)s (%(names)s).")
         return missed(text, number=len(without), total=total, names=named(without))
     if facts.organization.mfa_required:
-        return fulfilled(_("%(total)s of %(total)s members have a second factor, and it is required."), total=total)
-    return fulfilled(_("%(total)s of %(total)s members have a second factor. It is not required."), total=total)
+        return fulfilled(_("Members with a second factor: %(total)s of %(total)s. It is required."), total=total)
+    return fulfilled(_("Members with a second factor: %(total)s of %(total)s. It is not required."), total=total)
 
 
 def app_passwords_only(facts: CustomerFacts) -> Verdict:
     if facts.without_secret:
-        return missed(_("%(number)s sign-ins had neither an app password nor a token."), number=facts.without_secret)
+        return missed(_("Sign-ins with neither an app password nor a token: %(number)s."), number=facts.without_secret)
     emails = [user.email for user in facts.members]
     tried = AuthEvent.objects.filter(username_given__in=emails, at__gte=facts.since).aggregate(
         number=Sum("count"), last=Max("last_at")
@@ -100,7 +100,7 @@ def app_passwords_only(facts: CustomerFacts) -> Verdict:
         return missed(text, number=tried["number"], days=facts.days, last=f"{tried['last']:%Y-%m-%d}")
     if not facts.sign_ins.total:
         return unmeasured(_("Nobody has signed in for %(days)s days."), days=facts.days)
-    text = _("Each of %(total)s sign-ins in %(days)s days had an app password or token. No member's address was tried.")
+    text = _("Sign-ins in %(days)s days: %(total)s, all by app password or token. No member's address was tried.")
     return fulfilled(text, total=facts.sign_ins.total, days=facts.days)
 
 
@@ -110,10 +110,10 @@ def passwords_end(facts: CustomerFacts) -> Verdict:
         return unmeasured(_("There is no live app password."))
     old = [_name(each) for each in found if not each.expires_at and facts.now - each.created_at > OLD]
     if old:
-        text = _("%(number)s of %(total)s app passwords are older than a year and never end: %(names)s.")
+        text = _("App passwords that are older than a year and never end: %(number)s of %(total)s (%(names)s).")
         return missed(text, number=len(old), total=len(found), names=named(old))
     ending = sum(each.expires_at is not None for each in found)
-    text = _("%(ending)s of %(total)s app passwords end by themselves. No other is older than a year.")
+    text = _("App passwords that end by themselves: %(ending)s of %(total)s. No other is older than a year.")
     return fulfilled(text, ending=ending, total=len(found))
 
 
@@ -125,8 +125,8 @@ def recorded(facts: CustomerFacts) -> Verdict:
         return unmeasured(_("The auth log has no attempt of the last %(days)s days."), days=facts.days)
     changes = ChangeChain.objects.filter(pk=facts.organization.pk).values_list("sequence", flat=True).first() or 0
     text = _(
-        "%(total)s attempts of %(days)s days are in the auth log, of which %(accepted)s were accepted. The chained log"
-        " holds %(changes)s changes."
+        "Attempts of %(days)s days in the auth log: %(total)s, of which accepted: %(accepted)s. Changes in the chained"
+        " log: %(changes)s."
     )
     return fulfilled(text, total=counts.total, days=facts.days, accepted=counts.accepted, changes=changes)
 
@@ -146,9 +146,9 @@ def dedicated(facts: CustomerFacts) -> Verdict:
     people |= {_plain(user.name) for user in facts.members if user.name}
     shared = [each.username for each in facts.smtp_users if _plain(each.username.partition(".")[0]) in people]
     if shared:
-        text = _("%(number)s of %(total)s SMTP users bear a member's name: %(names)s.")
+        text = _("SMTP users that bear a member's name: %(number)s of %(total)s (%(names)s).")
         return missed(text, number=len(shared), total=len(facts.smtp_users), names=named(shared))
-    text = _("None of %(total)s SMTP users bears a member's name, and no member can sign in on SMTP.")
+    text = _("SMTP users that bear a member's name: none of %(total)s. No member can sign in on SMTP.")
     return fulfilled(text, total=len(facts.smtp_users))
 
 
@@ -157,7 +157,7 @@ def limits(facts: CustomerFacts) -> Verdict:
     if plan.recipients_per_hour >= NO_LIMIT:
         return missed(_("The plan %(plan)s sets no real limit."), plan=plan.name)
     own, total = sum(user.own_limit for user in facts.smtp_users), len(facts.smtp_users)
-    text = _("At most %(limit)s emails an hour (%(plan)s). %(own)s of %(total)s SMTP users have a limit of their own.")
+    text = _("At most %(limit)s emails an hour (%(plan)s). SMTP users with a limit of their own: %(own)s of %(total)s.")
     return fulfilled(text, limit=plan.recipients_per_hour, plan=plan.name, own=own, total=total)
 
 

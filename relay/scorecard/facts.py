@@ -6,6 +6,7 @@ Errors  Those of the database.
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -43,7 +44,7 @@ class Sends:
 class SignIns:
     """Accepted sign-ins of some days, by mechanism and TLS version."""
 
-    def __init__(self, counts: dict[tuple[str, str], int]) -> None:
+    def __init__(self, counts: Mapping[tuple[str, str], int]) -> None:
         self.by_mechanism, self.by_tls = Counter[str](), Counter[str]()
         for (mechanism, tls_version), count in counts.items():
             self.by_mechanism[mechanism] += count
@@ -84,7 +85,7 @@ class _Facts:
 
     @cached_property
     def sign_ins(self) -> SignIns:
-        return SignIns(login_counts(self.organization_id, since=self.since))
+        return SignIns(login_counts(self.organization_id, since=self.since, now=self.now))
 
     @cached_property
     def without_secret(self) -> int:

@@ -34,7 +34,10 @@ def installation_scorecard() -> list[Row]:
 def mechanisms(facts: InstallationFacts) -> Verdict:
     used, enabled, allowed = facts.sign_ins.by_mechanism[CRAM_MD5], facts.smtp_users["cram_md5"], _cram_md5_is_allowed()
     if used or (enabled and allowed):
-        text = _("CRAM-MD5 is on for %(enabled)s SMTP users. %(used)s of %(total)s sign-ins in %(days)s days used it.")
+        text = _(
+            "SMTP users for which CRAM-MD5 is on: %(enabled)s. Sign-ins in %(days)s days that used it: %(used)s of"
+            " %(total)s."
+        )
         return missed(text, enabled=enabled, used=used, total=facts.sign_ins.total, days=facts.days)
     parts = parts_of(facts.sign_ins.by_mechanism)
     if allowed:
@@ -57,9 +60,9 @@ def networks(facts: InstallationFacts) -> Verdict:
     if not total:
         return unmeasured(_("No SMTP user has an app password with which it could sign in."))
     if unbound:
-        text = _("%(unbound)s of %(total)s SMTP users may sign in from any address.")
+        text = _("SMTP users that may sign in from any address: %(unbound)s of %(total)s.")
         return missed(text, unbound=unbound, total=total)
-    return fulfilled(_("Each of %(total)s SMTP users that can sign in is bound to networks."), total=total)
+    return fulfilled(_("SMTP users that can sign in: %(total)s, all bound to networks."), total=total)
 
 
 def second_factor(facts: InstallationFacts) -> Verdict:
@@ -67,10 +70,11 @@ def second_factor(facts: InstallationFacts) -> Verdict:
     if not facts.operators:
         return unmeasured(_("There is no operator."))
     if without:
-        text = _("%(number)s operators have no second factor, and see nothing until they do: %(names)s.")
+        text = _("Operators without a second factor, who see nothing until they have one: %(number)s (%(names)s).")
         return missed(text, number=len(without), names=named(without))
     text = _(
-        "%(number)s of %(number)s operators have a second factor. %(required)s of %(total)s customers require one."
+        "Operators with a second factor: %(number)s of %(number)s. Customers that require one: %(required)s of"
+        " %(total)s."
     )
     required, total = facts.organizations["mfa_required"], facts.organizations["total"]
     return fulfilled(text, number=len(facts.operators), required=required, total=total)
@@ -78,13 +82,13 @@ def second_factor(facts: InstallationFacts) -> Verdict:
 
 def app_passwords_only(facts: InstallationFacts) -> Verdict:
     if facts.without_secret:
-        return missed(_("%(number)s sign-ins had neither an app password nor a token."), number=facts.without_secret)
+        return missed(_("Sign-ins with neither an app password nor a token: %(number)s."), number=facts.without_secret)
     if not facts.sign_ins.total:
         return unmeasured(_("Nobody has signed in for %(days)s days."), days=facts.days)
     tried = auth_counts(None, since=facts.now - DAY).reasons.get(Reason.PANEL_PASSWORD, 0)
     text = _(
-        "Each of %(total)s sign-ins in %(days)s days had an app password or token. People's addresses were tried"
-        " %(tried)s times in 24 hours, and refused."
+        "Sign-ins in %(days)s days: %(total)s, all by app password or token. People's addresses were tried %(tried)s"
+        " times in 24 hours, and refused."
     )
     return fulfilled(text, total=facts.sign_ins.total, days=facts.days, tried=tried)
 
@@ -107,7 +111,7 @@ def recorded(facts: InstallationFacts) -> Verdict:
     counts = auth_counts(None, since=facts.now - DAY)
     if facts.sums_lag is None or not counts.total:
         return unmeasured(_("The auth log has no attempt of the last 24 hours."))
-    text = _("%(total)s attempts of 24 hours are in the auth log, of which %(accepted)s were accepted.")
+    text = _("Attempts of 24 hours in the auth log: %(total)s, of which accepted: %(accepted)s.")
     return fulfilled(text, total=counts.total, accepted=counts.accepted)
 
 
@@ -119,7 +123,7 @@ def dedicated(facts: InstallationFacts) -> Verdict:
         text = _("Operators who belong to a customer, and so reach its SMTP users: %(names)s.")
         return missed(text, names=named(members))
     return fulfilled(
-        _("None of %(total)s operators belongs to a customer, so none has SMTP."), total=len(facts.operators)
+        _("Operators who belong to a customer, and so reach SMTP: none of %(total)s."), total=len(facts.operators)
     )
 
 
@@ -128,9 +132,9 @@ def limits(facts: InstallationFacts) -> Verdict:
     if not total:
         return unmeasured(_("There is no customer yet."))
     if unlimited:
-        text = _("The plan of %(unlimited)s of %(total)s customers sets no real limit.")
+        text = _("Customers whose plan sets no real limit: %(unlimited)s of %(total)s.")
         return missed(text, unlimited=unlimited, total=total)
-    return fulfilled(_("The plan of each of %(total)s customers has a limit."), total=total)
+    return fulfilled(_("Customers: %(total)s, each with a plan that has a limit."), total=total)
 
 
 def secrets(facts: InstallationFacts) -> Verdict:

@@ -39,7 +39,7 @@ def test_strong_mechanisms(settings: Any, shop: SmtpUser, signed_in: SignedIn) -
     assert verdict(1) == ("fulfilled", "CRAM-MD5 is allowed, but on for nobody. Sign-ins in 7 days: 1,200 PLAIN.")
     SmtpUser.objects.update(cram_md5_enabled_at=timezone.now())
     assert verdict(1) == (
-        "not", "CRAM-MD5 is on for 1 SMTP users. 0 of 1,200 sign-ins in 7 days used it.",
+        "not", "SMTP users for which CRAM-MD5 is on: 1. Sign-ins in 7 days that used it: 0 of 1,200.",
     )  # fmt: skip
 
 
@@ -54,7 +54,7 @@ def test_tls_always(signed_in: SignedIn) -> None:
 
 def test_known_networks(shop: SmtpUser, password: AppPassword) -> None:
     """How many of all SMTP users are bound."""
-    assert verdict(3) == ("not", "1 of 1 SMTP users may sign in from any address.")
+    assert verdict(3) == ("not", "SMTP users that may sign in from any address: 1 of 1.")
     add_network(shop.organization, cidr="192.0.2.0/24", actor=SYSTEM)
     assert verdict(3)[0] == "fulfilled"
     AppPassword.objects.update(revoked_at=timezone.now())
@@ -64,7 +64,7 @@ def test_known_networks(shop: SmtpUser, password: AppPassword) -> None:
 def test_second_factor(carol: User, alice_org: Organization) -> None:
     """Of operators."""
     assert verdict(4) == (
-        "fulfilled", "1 of 1 operators have a second factor. 0 of 1 customers require one.",
+        "fulfilled", "Operators with a second factor: 1 of 1. Customers that require one: 0 of 1.",
     )  # fmt: skip
     TOTPDevice.objects.all().delete()
     state, evidence = verdict(4)
@@ -98,7 +98,7 @@ def test_everything_is_recorded(signed_in: SignedIn) -> None:
     """Fulfilled while attempts come in and the sums follow."""
     assert verdict(7)[0] == "unmeasured"
     signed_in()
-    assert verdict(7) == ("fulfilled", "1 attempts of 24 hours are in the auth log, of which 1 were accepted.")
+    assert verdict(7) == ("fulfilled", "Attempts of 24 hours in the auth log: 1, of which accepted: 1.")
     RollupMark.objects.update(done_until=timezone.now() - timedelta(days=1, hours=1))
     state, evidence = verdict(7)
     assert state == "not" and "1,500 minutes behind" in evidence
@@ -106,7 +106,7 @@ def test_everything_is_recorded(signed_in: SignedIn) -> None:
 
 def test_dedicated_accounts(carol: User, alice_org: Organization) -> None:
     """An operator who is a customer's member has SMTP by the back door."""
-    assert verdict(8) == ("fulfilled", "None of 1 operators belongs to a customer, so none has SMTP.")
+    assert verdict(8) == ("fulfilled", "Operators who belong to a customer, and so reach SMTP: none of 1.")
     Membership.objects.create(user=carol, organization=alice_org, role=Role.ADMIN)
     state, evidence = verdict(8)
     assert state == "not" and "carol@gatepost.example" in evidence
@@ -116,9 +116,9 @@ def test_dedicated_accounts(carol: User, alice_org: Organization) -> None:
 
 def test_limits(alice_org: Organization) -> None:
     """The system's own organization, whose mail is ours, does not count."""
-    assert verdict(10) == ("fulfilled", "The plan of each of 1 customers has a limit.")
+    assert verdict(10) == ("fulfilled", "Customers: 1, each with a plan that has a limit.")
     Subscription.objects.filter(organization=alice_org).update(plan=Plan.objects.get(code="internal"))
-    assert verdict(10) == ("not", "The plan of 1 of 1 customers sets no real limit.")
+    assert verdict(10) == ("not", "Customers whose plan sets no real limit: 1 of 1.")
 
 
 def test_secrets(settings: Any, tmp_path: Path) -> None:
