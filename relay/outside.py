@@ -235,10 +235,11 @@ class _Connection(http.client.HTTPSConnection):
         try:
             self._refuse_ourselves(raw)
             self.sock = self._tls.wrap_socket(raw, server_hostname=self.host)
+            assert isinstance(self.sock, _Socket)
+            self.sock.ends_at = self._ends_at
         except BaseException:
             raw.close()
             raise
-        self.sock.ends_at = self._ends_at
 
     def _refuse_ourselves(self, raw: socket.socket) -> None:
         """A public address of this very machine: the connection begins and ends at the same one."""

@@ -7,7 +7,7 @@ Source  RFC 6749 2.1, RFC 8252 (native apps), RFC 9700 4.1 (redirect URIs).
 """
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -51,7 +51,7 @@ class NewClient:
 class Consent:
     """A member's consent that still gives tokens: the family of its refresh tokens."""
 
-    family: UUID
+    family: UUID | None
     member: User
     smtp_user: SmtpUser
     since: datetime
@@ -63,7 +63,9 @@ def consents_of(client: OAuthClient) -> list[Consent]:
     began = Subquery(
         OAuthRefreshToken.objects.filter(token_family=OuterRef("token_family")).order_by("pk").values("created")[:1]
     )
-    live = OAuthRefreshToken.objects.filter(application=client, revoked=None, access_token__isnull=False)
+    live = OAuthRefreshToken.objects.filter(
+        application=client, revoked=None, access_token__isnull=False, token_family__isnull=False
+    )
     rows = live.select_related("user", "smtp_user").annotate(began=began).order_by("-created")[:CONSENTS_SHOWN]
     return [Consent(row.token_family, row.user, row.smtp_user, row.began, row.created) for row in rows]
 
@@ -124,7 +126,7 @@ def create_client(
 @transaction.atomic
 def delete_client(client: OAuthClient, *, actor: Actor) -> None:
     """Its tokens die with it, and the sessions that they opened."""
-    users = {client.smtp_user_id} - {None}
+    users = set() if client.smtp_user_id is None else {client.smtp_user_id}
     for model in (OAuthRefreshToken, OAuthAccessToken):  # locked, in the order of the token endpoint
         rows = model.objects.select_for_update().filter(application=client).order_by("pk")
         users |= set(rows.values_list("smtp_user_id", flat=True))
@@ -187,7 +189,7 @@ def _may_redirect_to(uri: str) -> bool:
     return parts.scheme == "https" or host in LOOPBACK_HOSTS
 
 
-def _record(action: str, client: OAuthClient, actor: Actor, values: dict[str, object]) -> None:
+def _record(action: str, client: OAuthClient, actor: Actor, values: Mapping[str, object]) -> None:
     record_change(
         action,
         organization_id=client.organization_id,

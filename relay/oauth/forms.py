@@ -13,7 +13,7 @@ from relay.oauth.issuers import LIFE_MINUTES
 PLAIN = {"autocomplete": "off", "spellcheck": "false", "autocapitalize": "none"}
 
 
-class SmtpUserField(forms.ModelChoiceField):
+class SmtpUserField(forms.ModelChoiceField):  # type: ignore[type-arg]  # not subscriptable at run time
     """One of the organization's SMTP users that are not disabled; the form gives it the organization."""
 
     def __init__(self, **options: Any) -> None:

@@ -48,7 +48,7 @@ class Validator(OAuth2Validator):
         """An id that PostgreSQL would not take is nobody's."""
         if not isinstance(client_id, str) or not client_id.isprintable():
             return None
-        return super()._load_application(client_id, request)
+        return super()._load_application(client_id, request)  # type: ignore[no-untyped-call]  # the library has no types
 
     def _check_secret(self, provided_secret: str, stored_secret: str) -> bool:
         return tokens.secret_fits(provided_secret, stored_secret)
@@ -60,7 +60,7 @@ class Validator(OAuth2Validator):
         grant = OAuthGrant.objects.select_for_update().filter(code=code, application=client).first()
         return (
             grant is not None
-            and super().validate_code(client_id, code, client, request, *args, **kwargs)
+            and super().validate_code(client_id, code, client, request, *args, **kwargs)  # type: ignore[no-untyped-call]
             and may_send_for(grant.user, client, grant.smtp_user)
         )
 
@@ -69,7 +69,7 @@ class Validator(OAuth2Validator):
     ) -> bool:
         """Locked too: the second of two finds it used, and the family ends."""
         list(OAuthRefreshToken.objects.select_for_update().filter(token_checksum=tokens.checksum(refresh_token)))
-        if not super().validate_refresh_token(refresh_token, client, request, *args, **kwargs):
+        if not super().validate_refresh_token(refresh_token, client, request, *args, **kwargs):  # type: ignore[no-untyped-call]
             return False
         kept = request.refresh_token_instance
         return may_send_for(kept.user, client, kept.smtp_user)
@@ -137,4 +137,4 @@ class Validator(OAuth2Validator):
             for model in (OAuthAccessToken, OAuthRefreshToken):
                 for row in model.objects.filter(**found).select_related("smtp_user"):
                     end_token_sessions(row.smtp_user.organization_id, smtp_user_id=row.smtp_user_id)
-            super().revoke_token(token, token_type_hint, request, *args, **kwargs)
+            super().revoke_token(token, token_type_hint, request, *args, **kwargs)  # type: ignore[no-untyped-call]

@@ -122,7 +122,8 @@ async def verify_token(
             found = await _outside(pool, directory, token, named=named)
         return _admitted(found, named=named, ip=ip)
     except _Stop as stop:
-        state = (stop.entry or named).state if stop.entry or named else None
+        concerned = stop.entry or named
+        state = concerned.state if concerned else None
         if stop.detail:
             log.info("oauth.token_refused", detail=stop.detail, username=state.username if state else None)
         return Refused(

@@ -86,8 +86,9 @@ def delete(request: MemberRequest, client_id: int) -> HttpResponse:
 
 
 def _client_of(request: MemberRequest, client_id: int) -> OAuthClient:
-    mine = OAuthClient.objects.select_related("smtp_user", "created_by")
-    return get_object_or_404(mine, pk=client_id, organization=request.organization)
+    mine = OAuthClient.objects.filter(organization=request.organization).select_related("smtp_user", "created_by")
+    found: OAuthClient = get_object_or_404(mine, pk=client_id)
+    return found
 
 
 def _form(request: MemberRequest, form: ClientForm, *, status: int = 200) -> HttpResponse:

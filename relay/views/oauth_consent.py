@@ -33,6 +33,7 @@ from relay.oauth.models import OAuthClient
 from relay.oauth.validator import SMTP_USER
 
 PARAMETER_LENGTH_MAX = 2048
+SCHEMES = ["https", "http"]  # of redirect addresses; which of them are registered, OAuthClient knows
 
 
 class ConsentForm(forms.Form):
@@ -90,7 +91,7 @@ def _allow(
             )
     except OAuthToolkitError as refused:
         return _refused(request, refused, client)
-    return OAuth2ResponseRedirect(uri, client.get_allowed_schemes())
+    return OAuth2ResponseRedirect(uri, SCHEMES)
 
 
 def _refuse_strangers(request: UserRequest, organization: Organization) -> None:
@@ -120,18 +121,18 @@ def _refused(request: UserRequest, refused: OAuthToolkitError, client: OAuthClie
     if isinstance(refused, FatalClientError) or not error.redirect_uri:
         context = {"why": error.description or error.error}
         return render(request, "relay/oauth_refused.html", context, status=400)
-    return _redirect(error.redirect_uri, dict(error.twotuples), ["https", "http"])
+    return _redirect(error.redirect_uri, dict(error.twotuples))
 
 
 def _back(client: OAuthClient, credentials: dict[str, Any], **words: str) -> HttpResponseBase:
     given = words | ({"state": credentials["state"]} if credentials.get("state") else {})
-    return _redirect(credentials["redirect_uri"], given, client.get_allowed_schemes())
+    return _redirect(credentials["redirect_uri"], given)
 
 
-def _redirect(uri: str, words: dict[str, str], schemes: list[str]) -> HttpResponseBase:
+def _redirect(uri: str, words: dict[str, str]) -> HttpResponseBase:
     """With iss, so that a client of several servers knows whose answer it is."""
     query = urlencode(words | {"iss": settings.GATEPOST_WEB_URL})
-    return OAuth2ResponseRedirect(f"{uri}{'&' if '?' in uri else '?'}{query}", schemes)
+    return OAuth2ResponseRedirect(f"{uri}{'&' if '?' in uri else '?'}{query}", SCHEMES)
 
 
 def _is_plain(request: UserRequest) -> bool:
