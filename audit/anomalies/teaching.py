@@ -32,10 +32,10 @@ def dismiss(anomaly: Anomaly, *, actor: Actor, now: datetime | None = None) -> b
     _lock()
     if not close(anomaly, state=State.DISMISSED, by=actor.name, now=now):
         return False
-    taught = [*_doubted(anomaly), *_sources(anomaly)]
+    taught = [*_doubted(anomaly), *_sources(anomaly)] if anomaly.organization_id is not None else []
     for smtp_user_id, kind, value in taught:
         _teach(anomaly, smtp_user_id, kind, value, now=now)
-    if anomaly.kind == Kind.VOLUME:
+    if anomaly.kind == Kind.VOLUME and "recipients" in anomaly.evidence:
         for smtp_user_id in anomaly.smtp_user_ids:
             _teach(anomaly, smtp_user_id, HabitKind.VOLUME, "", now=now, amount=int(anomaly.evidence["recipients"]))
     _record("anomaly.dismissed", anomaly, actor, {"taught": [list(each) for each in taught][:50]})
