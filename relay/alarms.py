@@ -135,5 +135,9 @@ def _subject(kind: Kind) -> str:
 
 
 def delete_told(*, now: datetime | None = None) -> int:
-    deleted, _each_model = CredentialAlarm.objects.filter(handled_at__lt=(now or timezone.now()) - KEPT).delete()
+    """In batches, so that no lock is held for long."""
+    old = CredentialAlarm.objects.filter(handled_at__lt=(now or timezone.now()) - KEPT)
+    deleted = 0
+    while some := list(old.values_list("pk", flat=True)[:AT_ONCE]):
+        deleted += CredentialAlarm.objects.filter(pk__in=some).delete()[0]
     return deleted

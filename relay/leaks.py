@@ -141,7 +141,10 @@ def delete_old(*, now: datetime | None = None) -> int:
     """Reports of what was none of ours after a month, the others after a year."""
     now = now or timezone.now()
     foreign = Q(outcome="unknown", handled_at__lt=now - timedelta(days=30))
-    deleted, _models = LeakReport.objects.filter(foreign | Q(handled_at__lt=now - timedelta(days=365))).delete()
+    old = LeakReport.objects.filter(foreign | Q(handled_at__lt=now - timedelta(days=365)))
+    deleted = 0
+    while some := list(old.values_list("pk", flat=True)[:AT_ONCE]):
+        deleted += LeakReport.objects.filter(pk__in=some).delete()[0]
     return deleted
 
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from django.contrib.postgres.aggregates import ArrayAgg
-from django.db.models import Count, Max, Min, Q, QuerySet, Sum
+from django.db.models import Count, Exists, Max, Min, OuterRef, Q, QuerySet, Sum
 from django.db.models.functions import TruncHour
 from django.utils import timezone
 
@@ -151,10 +151,13 @@ class Setup:
 def setup_of(organization_id: int, *, now: datetime | None = None) -> Setup:
     now = now or timezone.now()
     users = SmtpUser.objects.filter(organization_id=organization_id)
-    passwords = AppPassword.objects.filter(smtp_user__organization_id=organization_id, revoked_at=None)
+    passwords = AppPassword.objects.filter(smtp_user__organization_id=organization_id, revoked_at=None).exclude(
+        kind=AppPassword.Kind.CANARY
+    )
     domains = SendingDomain.objects.filter(organization_id=organization_id)
     mine = Recipient.objects.filter(message__organization_id=organization_id)
-    soon = Q(expires_at__gt=now, expires_at__lte=now + timedelta(days=14))
+    soon = Q(expires_at__gt=now, expires_at__lte=now + timedelta(days=14), slept_at=None)
+    takes_over = AppPassword.objects.filter(replaces=OuterRef("pk"), revoked_at=None)
     return Setup(
         smtp_users=users.count(),
         app_passwords=passwords.count(),
@@ -163,7 +166,9 @@ def setup_of(organization_id: int, *, now: datetime | None = None) -> Setup:
         messages=Message.objects.filter(organization_id=organization_id)[:1].count(),
         delivered=mine.filter(state=Recipient.State.DELIVERED).exists(),
         unverified=list(domains.filter(verified_at=None).order_by("name")[:5]),
-        expiring=list(passwords.filter(soon).select_related("smtp_user").order_by("expires_at")[:5]),
+        expiring=list(
+            passwords.filter(soon, ~Exists(takes_over)).select_related("smtp_user").order_by("expires_at")[:5]
+        ),
         without_network=_open_to_all(organization_id, users, now),
     )
 
@@ -189,8 +194,10 @@ def smtp_user_rows(organization_id: int, *, now: datetime | None = None) -> list
     """Every SMTP user with its last use, live app passwords, and the emails of 30 days; the disabled ones last."""
     now = now or timezone.now()
     users = SmtpUser.objects.filter(organization_id=organization_id)
-    live = Q(app_passwords__revoked_at=None) & (
-        Q(app_passwords__expires_at=None) | Q(app_passwords__expires_at__gt=now)
+    live = (
+        Q(app_passwords__revoked_at=None)
+        & (Q(app_passwords__expires_at=None) | Q(app_passwords__expires_at__gt=now))
+        & ~Q(app_passwords__kind=AppPassword.Kind.CANARY)
     )
     counted = users.annotate(live=Count("app_passwords", filter=live), last=Max("app_passwords__last_used_at"))
     sent = dict(

@@ -90,9 +90,11 @@ def facts_of(organization: Organization, *, now: datetime) -> CustomerFacts:
 
 
 def _smtp_users(organization: Organization, *, now: datetime) -> list[SmtpUser]:
-    """With `live_passwords` (not revoked, not expired) beside each."""
-    live = Q(app_passwords__revoked_at=None) & (
-        Q(app_passwords__expires_at=None) | Q(app_passwords__expires_at__gt=now)
+    """With `live_passwords` (not revoked, not expired, no canary) beside each."""
+    live = (
+        Q(app_passwords__revoked_at=None)
+        & (Q(app_passwords__expires_at=None) | Q(app_passwords__expires_at__gt=now))
+        & ~Q(app_passwords__kind="canary")
     )
     rows = organization.smtp_users.annotate(live_passwords=Count("app_passwords", filter=live, distinct=True))
     return list(rows.order_by("username"))
