@@ -17,8 +17,10 @@ from accounts.models import Organization
 from audit.queries import auth_counts
 from relay import queries
 from relay.alerts import open_alerts
+from relay.learning import is_over, learnings_of, owner_of
 from relay.limits import usage_of
 from relay.refusals import refusal_counts
+from relay.views.networks import list_page
 
 HOURS = 48
 
@@ -105,6 +107,11 @@ def duties(organization: Organization, setup: queries.Setup) -> list[Duty]:
     if alerts := open_alerts(organization.pk):
         text = ngettext("%(count)d alert is open.", "%(count)d alerts are open.", alerts) % {"count": alerts}
         found.append(Duty(text, reverse("relay:alerts"), _("See alerts")))
+    for each in learnings_of(organization):
+        if is_over(each):
+            owner = owner_of(each)
+            text = _("The networks of %(name)s are learned: look at the proposal.") % {"name": owner}
+            found.append(Duty(text, list_page(owner) + "#learning", _("See the proposal")))
     for password in setup.expiring:
         text = _("The app password “%(name)s” of %(user)s expires on %(day)s.") % {
             "name": password.name,

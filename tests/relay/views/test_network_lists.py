@@ -227,9 +227,14 @@ def test_the_way_back_is_to_where_the_form_stood(alice_client: Client, shop: Smt
 
 
 def test_a_learning_that_is_over_is_told(alice_client: Client, alice_org: Organization) -> None:
-    """On the list of lists."""
-    stop(start(Allowlist(alice_org), days=7, actor=SYSTEM), actor=SYSTEM)
+    """On the list of lists and on the Overview; not while it records."""
+    learning = start(Allowlist(alice_org), days=7, actor=SYSTEM)
+    assert "look at the proposal" not in text(alice_client.get("/"))
+    stop(learning, actor=SYSTEM)
     assert "Proposal ready" in text(alice_client.get("/networks/"))
+    overview = text(alice_client.get("/"))
+    assert "The networks of Alice Works are learned: look at the proposal." in overview
+    assert 'href="/networks/organization/#learning"' in overview
 
 
 def test_many_lists_are_few_queries(
