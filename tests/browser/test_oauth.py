@@ -71,6 +71,7 @@ def test_consent_in_a_browser(
     expect(page.get_by_role("heading", name="Let “Mail app” send mail?")).to_be_visible()
     page.get_by_role("button", name="Allow", exact=True).click()
     expect(page.get_by_text("Choose the SMTP user that it sends as.")).to_be_visible()
+    watched.problems = [each for each in watched.problems if not each.endswith(": 422")]  # that was the one
     page.get_by_label("SMTP user that it sends as").select_option(login.username)
     page.get_by_role("button", name="Allow", exact=True).click()
     expect(page.get_by_role("heading", name="Go back to the app")).to_be_visible()
