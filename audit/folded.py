@@ -10,9 +10,8 @@ Source  docs/security.md, Floods.
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import psycopg
@@ -49,8 +48,7 @@ _STORE: Final = f"""
 """  # noqa: S608  # names of columns above
 
 
-@dataclass(frozen=True, slots=True)
-class RunKey:
+class RunKey(NamedTuple):
     """Of what a run is, and of which minute. None: of any."""
 
     minute: int  # since 1970
@@ -62,8 +60,7 @@ class RunKey:
 
     @property
     def digest(self) -> bytes:
-        text = repr((self.minute, self.reason, self.network, self.organization_id, self.smtp_user_id, self.is_narrow))
-        return hashlib.blake2b(text.encode(), key=_key(), digest_size=32).digest()
+        return hashlib.blake2b(repr(tuple(self)).encode(), key=_key(), digest_size=32).digest()
 
 
 def _key() -> bytes:
@@ -74,29 +71,23 @@ class Run:
     """One for each key, while it lasts. Built from the first attempt; add() counts the next."""
 
     __slots__ = (
-        "_first",
-        "_has_network",
-        "at",
-        "count",
-        "first_at",
-        "id",
-        "last_at",
-        "organization_id",
-        "reference",
+        "_first", "_has_network", "all", "at", "count", "first_at", "id", "last_at", "organization_id", "reference",
         "samples",
-    )
+    )  # fmt: skip
 
     def __init__(self, key: RunKey, first: AuthAttempt) -> None:
         digest = key.digest
         self.id, self.at = UUID(bytes=digest[:16], version=4), datetime.fromtimestamp(key.minute * MINUTE, UTC)
         self.reference = "".join(CROCKFORD[octet % 32] for octet in digest[16 : 16 + REFERENCE_LENGTH])
-        self._first, self._has_network, self.count = first, key.network is not None, 0
+        self._first, self._has_network = first, key.network is not None
+        self.count = self.all = 0  # since take(), and ever
         self.first_at = self.last_at = first.at
         self.organization_id = first.organization_id
         self.samples: dict[str, None] = {}
 
     def add(self, each: AuthAttempt) -> None:
         self.count += 1
+        self.all += 1
         self.last_at = max(self.last_at, each.at)
         if each.organization_id != self.organization_id:
             self.organization_id = None

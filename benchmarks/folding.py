@@ -3,7 +3,7 @@
 Usage   python -m benchmarks folding [--failures 10000000] [--parts 100]
 Shapes  A JSON line for each kind of flood (benchmarks/flood.py). The recorder of smtpd stores it, in a PostgreSQL of
         its own. --parts N: one of N processes with its Nth of the bounds and of the failures, so that a run is
-        short; the rows of all are N times its own at most, as processes share rows. --parts 1 sends every failure.
+        short; rows that processes share are counted once. --parts 1 sends every failure.
 Errors  More than 100,000 rows, or a failure that is not counted, make the status 1.
 Source  docs/security.md, Floods.
 """

@@ -120,7 +120,7 @@ class Shared:
         if not self._last:
             seconds, _microseconds = await client.time()
             self._last = f"{(seconds - REPLAY_SECONDS) * 1000}-0"
-        found = await client.xread({STREAM: self._last}, count=100, block=BLOCK_MILLISECONDS)
+        found: Any = await client.xread({STREAM: self._last}, count=100, block=BLOCK_MILLISECONDS)
         for _stream, batches in found or ():
             for batch, fields in batches:
                 self._last = batch.decode()

@@ -23,6 +23,7 @@ from relay.smtp import replies, sasl, scram
 from relay.smtp.exchanges import AuthRefused, Exchanges
 from relay.smtp.guesses import Guesses
 from relay.smtp.protocol import LineRefused
+from relay.smtp.recorder import Recorded
 from relay.smtp.state import Identity
 from relay.submission import Authentication, authenticate, authenticate_token, permitted
 
@@ -45,15 +46,15 @@ class AuthVerb(Exchanges, Guesses):
             await self._judge(mechanism, login)
         except AuthRefused as refused:
             result = Result.ERROR if refused.reason is Reason.UNAVAILABLE else Result.REFUSED
-            reference = self._record(Authentication(refused.reason), mechanism, refused.username, result)
-            self.refuse(refused.reply, reference=reference)
+            recorded = self._record(Authentication(refused.reason), mechanism, refused.username, result)
+            self.refuse_recorded(refused.reply, recorded)
 
     def _auth_is_possible(self, mechanism: str) -> bool:
         if not self.session.host_name:
             self.refuse(replies.SEND_EHLO)
         elif self.tls is None:  # perhaps a password has just gone over the wire in clear
-            reference = self._record(Authentication(Reason.CLEAR_TEXT), mechanism, "", Result.REFUSED)
-            self.refuse(replies.AUTH_NEEDS_TLS, reference=reference)
+            recorded = self._record(Authentication(Reason.CLEAR_TEXT), mechanism, "", Result.REFUSED)
+            self.refuse_recorded(replies.AUTH_NEEDS_TLS, recorded)
         elif self.identity is not None:
             self.refuse(replies.AUTH_AGAIN)
         elif self.transaction is not None:
@@ -80,8 +81,8 @@ class AuthVerb(Exchanges, Guesses):
             self.server.guard.succeeded(tried)
             self._accept(mechanism, login, found)
         elif found.reason is Reason.UNAVAILABLE:
-            reference = self._record(found, mechanism, login.username, Result.ERROR)
-            self.refuse(replies.AUTH_UNAVAILABLE, reference=reference)
+            recorded = self._record(found, mechanism, login.username, Result.ERROR)
+            self.refuse_recorded(replies.AUTH_UNAVAILABLE, recorded)
         else:
             self.server.guard.failed(tried)
             await self._fail(mechanism, login, found, received)
@@ -89,9 +90,9 @@ class AuthVerb(Exchanges, Guesses):
     def _put_off(self, mechanism: str, login: Claim, tried: Try, wait: int) -> None:
         """Nothing was judged, so that the answer may come at once: it says the same of every name."""
         self.server.guard.put_off(tried)
-        reference = self._record(Authentication(Reason.THROTTLED), mechanism, login.username, Result.REFUSED)
-        self.refuse(replies.AUTH_THROTTLED.filled(seconds=wait), reference=reference)
-        self.end_after_failures()
+        recorded = self._record(Authentication(Reason.THROTTLED), mechanism, login.username, Result.REFUSED)
+        self.refuse_recorded(replies.AUTH_THROTTLED.filled(seconds=wait), recorded)
+        self.end_after_failures(recorded)
 
     async def _verdict(self, mechanism: str, login: Claim) -> Authentication:
         """The organization's policy comes last: only who has the secret may be refused for how it was sent."""
@@ -142,9 +143,9 @@ class AuthVerb(Exchanges, Guesses):
         await self._at_fixed_time(received, self.server.auth_delay_seconds)
         if isinstance(login, sasl.TokenLogin):
             await self._tell_error(login)
-        reference = self._record(found, mechanism, login.username, Result.REFUSED)
-        self.refuse(replies.AUTH_FAILED, reference=reference)
-        self.end_after_failures()
+        recorded = self._record(found, mechanism, login.username, Result.REFUSED)
+        self.refuse_recorded(replies.AUTH_FAILED, recorded)
+        self.end_after_failures(recorded)
 
     async def _tell_error(self, login: sasl.TokenLogin) -> None:
         """A failed token is told in JSON first; the answer to whatever the client says then is one (RFC 7628 3.2.3)."""
@@ -152,7 +153,7 @@ class AuthVerb(Exchanges, Guesses):
         with contextlib.suppress(LineRefused):
             await self.read_line()
 
-    def _record(self, found: Authentication, mechanism: str, username: str, result: Result) -> str:
+    def _record(self, found: Authentication, mechanism: str, username: str, result: Result) -> Recorded:
         """The reference under which it will be found."""
         known = mechanism if mechanism in self.mechanisms else "other"
         self.server.figures.auth.labels(known, result.value, found.reason.value).inc()

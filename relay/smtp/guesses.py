@@ -9,6 +9,8 @@ from audit.record import attempt
 from relay.guessing.model import Try
 from relay.proofs import Secret
 from relay.smtp import replies, sasl
+from relay.smtp.recorder import Recorded
+from relay.smtp.replies import Reply
 from relay.smtp.state import SessionState
 
 FAILURES_MAX = 3
@@ -22,7 +24,7 @@ class Guesses(SessionState):
             return False
         row = attempt(result=Result.REFUSED, reason=Reason.BANNED, ip=self.ip, port=self.port, worker=self.server.name)
         self.server.figures.auth.labels("none", row.result, row.reason).inc()
-        self.refuse(replies.BANNED.filled(seconds=seconds), reference=self.server.recorder.auth(row))
+        self.refuse_recorded(replies.BANNED.filled(seconds=seconds), self.server.recorder.auth(row))
         self.finish()
         return True
 
@@ -33,8 +35,13 @@ class Guesses(SessionState):
         secret = login.proof.text if isinstance(login.proof, Secret) else None
         return self.server.guard.tried(self.ip, login.username, secret)
 
-    def end_after_failures(self) -> None:
+    def end_after_failures(self, last: Recorded) -> None:
+        """The last word has the reference of the last failure: there is nothing else to find."""
         self.auth_failures += 1
         if self.auth_failures >= FAILURES_MAX:
-            self.refuse(replies.AUTH_TOO_MANY)
+            self.refuse_recorded(replies.AUTH_TOO_MANY, last)
             self.finish()
+
+    def refuse_recorded(self, reply: Reply, row: Recorded) -> None:
+        """Of attempts that share a row, the first is in the log: a flood must not fill that instead."""
+        self.refuse(reply, reference=row.reference, is_logged=row.is_repeated)

@@ -1,7 +1,7 @@
 """Auth events and refusals on their way to the database: buffered, in a transaction of their own, within a second.
 
-Shapes  auth(AuthAttempt) -> the reference under which it will be found, its own or that of a run (relay.smtp.folding);
-        refusal(session, reply, reference). Neither waits, nor fails a session.
+Shapes  auth(AuthAttempt) -> Recorded: the reference under which it will be found, its own or that of a run
+        (relay.smtp.folding); refusal(session, reply, reference). Neither waits, nor fails a session.
         A Batch is stored once: if the connection dies during COMMIT, PostgreSQL is asked what became of it.
 Units   BUFFER_MAX rows for each kind and process; beyond it the oldest is dropped, and counted.
 Errors  None are raised: while PostgreSQL is away the rows wait here.
@@ -12,7 +12,7 @@ import contextlib
 from collections import deque
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, LiteralString
+from typing import TYPE_CHECKING, Any, LiteralString, NamedTuple
 
 import psycopg
 from psycopg import AsyncConnection
@@ -44,6 +44,13 @@ COPY_REFUSALS = """
     COPY relay_refusal (at, reference, organization_id, smtp_user_id, ip, client_name, code, enhanced_code, text, about,
                         reverse_path, worker) FROM STDIN
 """
+
+
+class Recorded(NamedTuple):
+    """reference: under which the attempt will be found. is_repeated: others were told the same before."""
+
+    reference: str
+    is_repeated: bool = False
 
 
 @dataclass(slots=True)
@@ -82,7 +89,7 @@ class Recorder:
         self.sightings.start()
         self._task = asyncio.create_task(self._run(), name="recorder")
 
-    def auth(self, attempt: AuthAttempt, *, trusted: bool = False) -> str:
+    def auth(self, attempt: AuthAttempt, *, trusted: bool = False) -> Recorded:
         """trusted: somebody signed in from this address lately."""
         run = self._folder.place(attempt, trusted=trusted)
         if run is None:
@@ -91,7 +98,9 @@ class Recorder:
         elif attempt.reason == Reason.CANARY:
             attempt = replace(attempt, reference=run.reference)
         self.sightings.note_canary(attempt)
-        return attempt.reference if run is None else run.reference
+        if run is None:
+            return Recorded(attempt.reference)
+        return Recorded(run.reference, is_repeated=run.all > 1)
 
     def refusal(self, session: "SessionState", reply: Reply, reference: str, *, about: str = "") -> None:
         assert session.identity is not None

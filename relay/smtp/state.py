@@ -76,14 +76,23 @@ class SessionState(Connection):
         self.transaction = None
         self.give_back()
 
-    def refuse(self, reply: Reply, *, about: str = "", reference: str = "") -> str:
+    def refuse(self, reply: Reply, *, about: str = "", reference: str = "", is_logged: bool = False) -> str:
         """Replies with a new reference, logs it, and records it if somebody is signed in. Returns the reference.
 
-        reference: of the row that was recorded already.
+        reference: of the row that it has already. is_logged: as others of a flood that share the row.
         """
         self.errors += 1
         reference = reference or new_reference()
         self.send(reply.line(reference))
+        self.server.figures.refused.labels(reply.code, reply.enhanced).inc()
+        if not is_logged:
+            self._log_refusal(reply, reference)
+        if self.identity and self.refusals < RECORDED_REFUSALS_MAX:
+            self.refusals += 1
+            self.server.recorder.refusal(self, reply, reference, about=about)
+        return reference
+
+    def _log_refusal(self, reply: Reply, reference: str) -> None:
         log.info(
             "smtp.refused",
             reference=reference,
@@ -95,11 +104,6 @@ class SessionState(Connection):
             username=self.identity.entry.state.username if self.identity else None,
             client=self.session.host_name,
         )
-        self.server.figures.refused.labels(reply.code, reply.enhanced).inc()
-        if self.identity and self.refusals < RECORDED_REFUSALS_MAX:
-            self.refusals += 1
-            self.server.recorder.refusal(self, reply, reference, about=about)
-        return reference
 
     def finish(self) -> None:
         """Ends the session after what was replied."""
