@@ -130,8 +130,11 @@ def failures_at(ip: str, *, now: datetime | None = None) -> list[Failure]:
 
 
 def failure_of(reference: str) -> Failure | None:
-    row = DoorFailure.objects.filter(pk=reference).first()
-    return _of_row(row) if row else None
+    """Of whomever: is_theirs_at() says whether a customer may see it."""
+    if row := DoorFailure.objects.filter(pk=reference).first():
+        return _of_row(row)
+    event = AuthEvent.objects.filter(reference=reference, organization_id=None, username_given="").first()
+    return _of_attempt(event) if event else None
 
 
 def _nameless(ip: str, *, since: datetime) -> Iterable[AuthEvent]:

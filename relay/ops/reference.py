@@ -17,6 +17,7 @@ from django.utils.translation import gettext as _
 
 from accounts.models import Organization, User
 from audit.models import AuthEvent
+from relay.door_failures import Failure, failure_of
 from relay.models import Message, Recipient, Refusal, SendingDomain, SmtpUser
 from relay.ops.asked import address_of, network_of
 from relay.pasted import reference_in
@@ -33,18 +34,21 @@ class Told:
     attempts: list[AuthEvent]
     refusals: list[RefusalRow]
     message: Message | None
+    failure: Failure | None  # at the door, before a name was known
 
     def __bool__(self) -> bool:
-        return bool(self.attempts or self.refusals or self.message)
+        return bool(self.attempts or self.refusals or self.message or self.failure)
 
 
 def told_by(reference: str) -> Told:
     messages = Message.objects.select_related("organization", "smtp_user").prefetch_related("recipients")
+    attempts = list(AuthEvent.objects.filter(reference=reference).order_by("-at")[:HITS])
     return Told(
         reference=reference,
-        attempts=list(AuthEvent.objects.filter(reference=reference).order_by("-at")[:HITS]),
+        attempts=attempts,
         refusals=refusal_rows(Refusal.objects.filter(reference=reference).order_by("-at")[:HITS]),
         message=messages.filter(reference=reference).first(),
+        failure=None if attempts else failure_of(reference),
     )
 
 

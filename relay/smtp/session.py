@@ -7,6 +7,7 @@ Source  RFC 5321, RFC 6409; docs/smtp.md is the customer's table.
 """
 
 import asyncio
+import weakref
 
 from audit.record import new_reference, printable
 from relay.logs import get_logger
@@ -33,7 +34,7 @@ class SmtpSession(AuthVerb, EnvelopeVerbs, DataVerbs):
     """A conversation from greeting to goodbye."""
 
     async def _handle_client(self) -> None:
-        told = SESSION.set(self)
+        SESSION.set(weakref.ref(self))
         try:
             if not self.welcome:
                 reference = self.server.failures.failed(self.ip, Cause.CONNECTIONS, port=self.port)
@@ -55,7 +56,6 @@ class SmtpSession(AuthVerb, EnvelopeVerbs, DataVerbs):
         except asyncio.CancelledError:
             raise
         finally:
-            SESSION.reset(told)  # the task keeps its context: with the session in it, only the collector would free both
             self.close()
 
     async def _handle_one(self) -> None:
@@ -104,6 +104,7 @@ class SmtpSession(AuthVerb, EnvelopeVerbs, DataVerbs):
             return
         method = VERBS.get(name)
         if method is None:
+            self._note_tls_in_clear(line[:2])
             self.refuse(replies.UNKNOWN_COMMAND)
         elif name != "AUTH" and len(line) > COMMAND_OCTETS_MAX:
             self.refuse(replies.TOO_LONG)

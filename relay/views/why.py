@@ -1,6 +1,7 @@
 """Why was I refused? A pasted reply, or its reference, gets the cause and the fix; below, the last refusals.
 
 Shapes  Everything is in the address: q is what was pasted, since the age of the list (24h, 7d, 30d), before its cursor.
+        ip asks what failed at an address before anybody's name was known; so does an address in q.
 Units   PASTED_MAX: characters that are read.
 Errors  None: another organization's reference gets the same page as one that was never given.
 """
@@ -17,8 +18,11 @@ from django.views.decorators.http import require_safe
 
 from accounts import roles
 from accounts.access import MemberRequest, member_required
+from accounts.client_address import peer_address
 from audit.reasons import explain as explain_reason
+from relay.door_failures import Failure, addresses_of, failure_of, failures_at, is_theirs_at, theirs
 from relay.models import SmtpUser
+from relay.ops.asked import address_of
 from relay.pasted import reference_in, reply_in
 from relay.queue import message_state
 from relay.refusal_reasons import Explanation, Place, explain
@@ -35,12 +39,34 @@ class Link:
     words: str
 
 
+@dataclass(frozen=True, slots=True)
+class Door:
+    """What failed at an address. address "": what was typed is none; is_theirs False: nothing is said of it."""
+
+    address: str
+    is_theirs: bool
+    failures: list[Failure]
+
+
 @require_safe
 @member_required(roles.AUTH_LOG_SEE)
 def page(request: MemberRequest) -> HttpResponse:
     pasted = request.GET.get("q", "").replace("\x00", "")[:PASTED_MAX].strip()
-    context = _answer(request, pasted) if pasted else _list(request)
-    return render(request, "relay/why.html", {"q": pasted, **context})
+    typed = request.GET.get("ip", "")[:PASTED_MAX].strip() or (pasted if address_of(pasted) else "")
+    if typed:
+        pasted, context = "", {"door": _door(request, typed), "typed": typed}
+    else:
+        context = _answer(request, pasted) if pasted else _list(request)
+    own = peer_address(request) or ""
+    context |= {"q": pasted, "own": own, "addresses": [] if pasted else addresses_of(request.organization.pk)}
+    return render(request, "relay/why.html", context)
+
+
+def _door(request: MemberRequest, typed: str) -> Door:
+    address = address_of(typed) or ""
+    if not address or not theirs(request.organization.pk, address, own=peer_address(request)):
+        return Door(address, False, [])
+    return Door(address, True, failures_at(address))
 
 
 def _answer(request: MemberRequest, pasted: str) -> dict[str, Any]:
@@ -50,6 +76,9 @@ def _answer(request: MemberRequest, pasted: str) -> dict[str, Any]:
     if told.message and not roles.can(request.membership, roles.MESSAGES_SEE):
         told = Told()
     context: dict[str, Any] = {"reference": reference, "reply": reply, "told": told}
+    if reference and not told and (failure := failure_of(reference)):
+        if is_theirs_at(request.organization.pk, failure.place, own=peer_address(request)):
+            return context | {"failure": failure}
     if told.attempt:
         return context | {"explanation": explain_reason(told.attempt.reason)}
     if told.message:

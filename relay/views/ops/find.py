@@ -50,6 +50,7 @@ def reference(request: UserRequest, text: str) -> HttpResponse:
     context = {
         "reference": told.reference,
         "message": told.message,
+        "failure": told.failure,
         "state": message_state(each.state for each in told.message.recipients.all()) if told.message else "",
         "attempts": [
             (event, organizations.get(event.organization_id or 0), explain(event.reason)) for event in told.attempts

@@ -15,6 +15,7 @@ from audit.models import Reason
 from audit.queries import AuthFilters, filtered_events
 from audit.record import network_around
 from audit.review import Story, story_of_ip, story_of_username
+from relay.door_failures import failures_at
 from relay.models import SmtpUser
 from relay.ops.asked import PERIODS, Period, address_of, period_asked, text_asked
 from relay.ops.export import attempts_csv
@@ -60,7 +61,8 @@ def ip(request: UserRequest) -> HttpResponse:
     if address is None:
         raise Http404
     subject = Subject(address, reverse("relay:ops_ip"), "ip", "ip", AuthFilters(ip=address))
-    return _page(request, subject, "ops/ip.html", {"network": network_around(address)})
+    more = {"network": network_around(address), "failures": failures_at(address)}
+    return _page(request, subject, "ops/ip.html", more)
 
 
 def _page(request: UserRequest, subject: Subject, template: str, extra: dict[str, object]) -> HttpResponse:
