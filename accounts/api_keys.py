@@ -82,7 +82,7 @@ def find_api_key(secret: str, *, now: datetime | None = None) -> ApiKey | None:
     return api_key
 
 
-def revoke_api_key(api_key: ApiKey, *, actor: Actor, now: datetime | None = None, **why: object) -> bool:
+def revoke_api_key(api_key: ApiKey, *, actor: Actor, now: datetime | None = None, **why: str) -> bool:
     """Twice is once: the time of the first stays, and it alone is True."""
     with transaction.atomic():
         revoked = ApiKey.objects.filter(pk=api_key.pk, revoked_at=None).update(revoked_at=now or timezone.now())

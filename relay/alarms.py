@@ -82,6 +82,7 @@ def _handle(kind: str, app_password_id: int | None, api_key_id: int | None) -> b
     if app_password_id is not None:
         secret = AppPassword.objects.select_related("smtp_user__organization").get(pk=app_password_id)
     else:
+        assert api_key_id is not None
         secret = ApiKey.objects.select_related("organization").get(pk=api_key_id)
     evidence = _evidence(rows, _owner_of(secret).pk, secret)
     raise_for(

@@ -119,8 +119,10 @@ def _end_password(app_password: AppPassword, row: LeakReport) -> str:
 
 
 def _end_key(api_key: ApiKey, row: LeakReport) -> str:
-    why = {"because": "leaked", "found_at": row.found_at, "reporter": row.reporter}
-    if not api_keys.revoke_api_key(api_key, actor=REPORTER, **why):
+    ended = api_keys.revoke_api_key(
+        api_key, actor=REPORTER, because="leaked", found_at=row.found_at, reporter=row.reporter
+    )
+    if not ended:
         return "ended"
     _tell(api_key.organization, row, name=api_key.name, user="", also=[api_key.created_by_id])
     return "revoked"

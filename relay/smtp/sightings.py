@@ -2,13 +2,15 @@
 
 Shapes  Sightings: one for each smtpd process, filled by the redaction of audit.record and by the recorder; taken() and
         store_alarms() put what it has into CredentialAlarm, with the auth events and off every session's way.
-        SESSION: the session of the running task, so that a redacted text is told with where it came from.
+        SESSION: the session of the running task, so that a redacted text is told with where it came from; weakly, as
+        every timer of a task keeps its context, and a session shall be freed as it ends.
 Units   SEEN_MAX: texts that wait in a process. AGAIN_SECONDS: the same text is looked up once in that time.
 Errors  None are raised: what overflows is dropped, a flood of made-up secrets costs one look-up in an index each.
 Source  docs/security.md, Canaries and secrets in the open.
 """
 
 import time
+import weakref
 from collections import deque
 from collections.abc import Sequence
 from contextvars import ContextVar
@@ -27,7 +29,7 @@ from relay import app_passwords
 if TYPE_CHECKING:
     from relay.smtp.state import SessionState
 
-SESSION: "ContextVar[SessionState]" = ContextVar("smtp session")
+SESSION: "ContextVar[weakref.ref[SessionState] | None]" = ContextVar("smtp session", default=None)
 SEEN_MAX: Final = 200
 CANARIES_MAX: Final = 1000
 AGAIN_SECONDS: Final = 600.0
@@ -96,9 +98,6 @@ class Sightings:
     def start(self) -> None:
         record.on_secret[:] = [self.note_secret]
 
-    def __bool__(self) -> bool:
-        return bool(self._canaries or self._seen)
-
     def note_canary(self, attempt: AuthAttempt) -> None:
         if attempt.reason != Reason.CANARY or attempt.app_password_id is None or len(self._canaries) >= CANARIES_MAX:
             return
@@ -107,7 +106,8 @@ class Sightings:
 
     def note_secret(self, text: str, field: str) -> None:
         """Cheap, as it runs within a session: the digests are made when the recorder writes."""
-        session, secret = SESSION.get(None), _secret_in(text)
+        running, secret = SESSION.get(), _secret_in(text)
+        session = running() if running else None
         if session is None or secret is None or not self._is_news(secret):
             return
         identity = session.identity
@@ -121,13 +121,6 @@ class Sightings:
         self._canaries = {}
         self._seen.clear()
         return alarms
-
-    def give_back(self, alarms: Alarms) -> None:
-        """The database was away."""
-        for key, tried in alarms.canaries.items():
-            mine = self._canaries.setdefault(key, Tried(tried.at, tried.client_name, tried.reference))
-            mine.count += tried.count
-        self._seen.extendleft(reversed(alarms.seen))
 
     def _is_news(self, secret: str) -> bool:
         now = time.monotonic()

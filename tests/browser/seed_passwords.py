@@ -35,7 +35,10 @@ def seed_passwords(smtp_user: SmtpUser) -> dict[str, Any]:
     for number in range(3):
         _used(ending, ip=f"2001:db8:1234:5678:90ab:cdef:1234:{number:x}", client=LONG if number else "web.example")
     AppPassword.objects.filter(pk=ids["asleep_id"]).update(
-        slept_at=now, created_at=now - timedelta(days=400), last_used_at=now - timedelta(days=120)
+        slept_at=now,
+        created_at=now - timedelta(days=400),
+        last_used_at=now - timedelta(days=120),
+        last_used_ip="192.0.2.9",
     )
     revoke_app_password(AppPassword.objects.get(pk=ids["leaked_id"]), actor=SYSTEM, because="leaked")
     return ids
