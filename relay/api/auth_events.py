@@ -32,8 +32,9 @@ class AuthEventOut(Schema):
     client_name: str
     port: int
     count: int = Field(description="More than 1: a run of attempts folded into one row, until last_at.")
+    first_at: datetime | None = Field(description="Of such a run, whose `at` is its minute; else null.")
     last_at: datetime
-    samples: list[str]
+    samples: list[str] = Field(description="Some of the names of such a run.")
 
     @staticmethod
     def resolve_reason_text(row: AuthEvent) -> str:
