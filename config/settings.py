@@ -255,6 +255,7 @@ OAUTH2_PROVIDER = {
     "COMPLIANT_BCP_RFC9700_AUTHZ_RESPONSE_ISS": True,
     "COMPLIANT_BCP_RFC9700_TOKEN_STORAGE": True,
 }
+SILENCED_SYSTEM_CHECKS = ["oauth2_provider.W008"]  # it cannot see that http is for loopback alone (RFC 8252 7.3)
 OAUTH2_PROVIDER_APPLICATION_MODEL = "oauth.OAuthClient"
 OAUTH2_PROVIDER_GRANT_MODEL = "oauth.OAuthGrant"
 OAUTH2_PROVIDER_ACCESS_TOKEN_MODEL = "oauth.OAuthAccessToken"  # noqa: S105  # a model's name
