@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 from audit.changes import Actor, record_change
 from relay import sealed
 from relay.changes import announce
-from relay.models import SmtpUser
+from relay.models import AppPassword, SmtpUser
 
 
 class NotAllowed(ValidationError):
@@ -37,6 +37,12 @@ def names_of(smtp_user: SmtpUser) -> list[str]:
     """The app passwords that work with it."""
     kept = smtp_user.app_passwords.filter(revoked_at=None).exclude(cram_md5_secret=None)
     return list(kept.order_by("name").values_list("name", flat=True))
+
+
+def unreadable() -> int:
+    """How many kept secrets no key at hand opens: their devices are refused as if the app password were wrong."""
+    kept = AppPassword.objects.exclude(cram_md5_secret=None).values_list("cram_md5_secret", flat=True)
+    return sum(not sealed.opens(bytes(token)) for token in kept.iterator())
 
 
 @transaction.atomic

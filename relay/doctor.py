@@ -23,7 +23,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from relay import probes
+from relay import cram_md5, probes
 from relay.disk import look
 from relay.metrics import ALIVE_SECONDS
 from relay.models import Worker
@@ -176,6 +176,14 @@ def _secrets() -> Found:
         yield Finding("secrets", "ok", _("Long enough, and readable by their owner alone."))
 
 
+def _kept() -> Found:
+    """Of what must be read again; says nothing where all is well."""
+    if unreadable := cram_md5.unreadable():
+        advice = _("Put the earlier key back behind the new one, or make new app passwords for these devices.")
+        text = _("App passwords for CRAM-MD5 that no key of GATEPOST_ENCRYPTION_KEYS opens: %d")
+        yield Finding("cram-md5", "fail", text % unreadable, advice)
+
+
 def _is_fernet(key: str) -> bool:
     try:
         Fernet(key)
@@ -237,5 +245,6 @@ CHECKS: dict[str, Callable[[], Found]] = {
     "doors": _probed,
     "clock": _clock,
     "secrets": _secrets,
+    "cram-md5": _kept,
     "disk": _disk,
 }

@@ -17,6 +17,8 @@ from relay.logs import get_logger
 
 log = get_logger(__name__)
 
+KEY_OCTETS = 32  # of SHA-256
+
 
 class _Proof:
     __slots__ = ()
@@ -45,7 +47,7 @@ class ScramProof(_Proof):
 
     def find(self, state: UserState) -> PasswordState | None:
         found = None
-        for password in state.passwords:
+        for password in state.passwords if len(self.proof) == KEY_OCTETS else ():
             for stored_key, _server_key in password.scram_keys:
                 if self._holds(stored_key):
                     found = password
@@ -58,8 +60,8 @@ class ScramProof(_Proof):
 
     def _holds(self, stored_key: bytes) -> bool:
         client_signature = hmac.digest(stored_key, self.auth_message, "sha256")
-        client_key = bytes(a ^ b for a, b in zip(self.proof, client_signature, strict=False))
-        return hmac.compare_digest(hashlib.sha256(client_key).digest(), stored_key) and len(self.proof) == 32
+        client_key = _xor(self.proof, client_signature)
+        return hmac.compare_digest(hashlib.sha256(client_key).digest(), stored_key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,3 +92,7 @@ class CramDigest(_Proof):
         ways = {secret, app_passwords.canonical(secret)}  # a device password with its dashes, or without
         digests = [hmac.digest(way.encode(), self.challenge, "md5").hex().encode() for way in sorted(ways)]
         return any([hmac.compare_digest(digest, self.digest) for digest in digests])  # noqa: C419  # all of them
+
+
+def _xor(one: bytes, other: bytes) -> bytes:
+    return (int.from_bytes(one) ^ int.from_bytes(other)).to_bytes(KEY_OCTETS)

@@ -17,8 +17,10 @@ from django.core.management import call_command
 from django.db import OperationalError, connection
 from django.utils import timezone
 
-from relay import disk, doctor, probes
+from audit.changes import SYSTEM
+from relay import cram_md5, disk, doctor, probes
 from relay.certificate import SERVER_DAYS, ensure_certificate, tls_context
+from relay.credentials import create_app_password, create_smtp_user
 from relay.models import Worker
 
 STARTTLS, AUTH, NOTHING = (
@@ -180,6 +182,20 @@ def test_short_and_wrong_secrets(settings) -> None:
     assert "GATEPOST_ENCRYPTION_KEYS" in report
     assert "short-pepper" not in report
     assert "not-a-key" not in report
+
+
+@pytest.mark.django_db
+def test_what_is_kept_for_cram_md5(alice_org, settings) -> None:
+    """Nothing is said while it can be read; a key that was taken out too early is told, with how many it hits."""
+    settings.GATEPOST_CRAM_MD5 = True
+    smtp_user = create_smtp_user(alice_org, name="camera", excess="hold", actor=SYSTEM)
+    cram_md5.enable(smtp_user, actor=SYSTEM)
+    create_app_password(smtp_user, name="gate", actor=SYSTEM)
+    assert list(doctor._kept()) == []
+    for keys in ([Fernet.generate_key().decode()], ["not-a-key"]):
+        settings.GATEPOST_ENCRYPTION_KEYS = keys
+        (found,) = doctor._kept()
+        assert (found.state, found.text.endswith(": 1")) == ("fail", True)
 
 
 def test_a_secret_file_that_others_may_read(state: Path, monkeypatch) -> None:
