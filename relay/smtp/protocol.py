@@ -76,6 +76,7 @@ class Connection(SMTP):
         self._more: asyncio.Future[None] | None = None
         self._replies: list[bytes] = []
         self._gone = False
+        self._is_lost = False
         self._end: asyncio.TimerHandle | None = None
         self._reading_paused = False
         self.session: Any = None
@@ -97,7 +98,7 @@ class Connection(SMTP):
 
     def connection_lost(self, error: Exception | None) -> None:
         FlowControlMixin.connection_lost(self, error)
-        self._gone = True
+        self._gone = self._is_lost = True
         if self._end is not None:
             self._end.cancel()
         self._wake()
@@ -255,7 +256,7 @@ class Connection(SMTP):
     def close(self) -> None:
         self._gone = True
         self._wake()
-        if self.transport is not None:
+        if self.transport is not None and not self._is_lost:
             self.transport.close()
             if self._end is None:
                 self._end = self.loop.call_later(CLOSE_SECONDS, self._abort)
@@ -276,9 +277,7 @@ class Connection(SMTP):
             )
         except (OSError, ssl.SSLError, ConnectionError) as error:
             log.info("smtp.tls_failed", ip=self.ip, port=self.port, error=str(error))
-            self.server.failures.failed(
-                self.ip, cause_of(error, implicit_tls=False), port=self.port, detail=str(error)
-            )
+            self.server.failures.failed(self.ip, cause_of(error, implicit_tls=False), port=self.port, detail=str(error))
             self.close()
             raise Gone from error
         if transport is None:
