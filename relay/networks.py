@@ -88,17 +88,19 @@ class Allowlist:
         return "app_password" if self.app_password else "smtp_user" if self.smtp_user else "organization"
 
     @property
+    def key(self) -> tuple[int | None, int | None]:
+        """Tells it from the organization's other lists, as its rows do."""
+        return self.smtp_user.pk if self.smtp_user else None, self.app_password.pk if self.app_password else None
+
+    @property
     def rows(self) -> QuerySet[Network]:
         return list_of(self.organization, smtp_user=self.smtp_user, app_password=self.app_password)
 
     def logins(self, *, since: datetime, now: datetime) -> list[LoginUse]:
         """Accepted sign-ins that the list speaks of."""
+        smtp_user_id, app_password_id = self.key
         return logins(
-            self.organization.pk,
-            since=since,
-            smtp_user_id=self.smtp_user.pk if self.smtp_user else None,
-            app_password_id=self.app_password.pk if self.app_password else None,
-            now=now,
+            self.organization.pk, since=since, smtp_user_id=smtp_user_id, app_password_id=app_password_id, now=now
         )
 
 

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from django import forms
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.forms import BaseFormSet
@@ -53,7 +52,7 @@ class LearningView:
     learning: NetworkLearning
     over: bool
     draft: Draft
-    rows: list[tuple[forms.Form, str]]  # each range's form, and the words of its evidence
+    rows: list[tuple[RangeForm, str]]  # each range's form, and the words of its evidence
     formset: "BaseFormSet[RangeForm]"
 
 
@@ -78,11 +77,7 @@ def _all_lists(request: MemberRequest) -> list[ListRow]:
     for user in SmtpUser.objects.filter(organization=organization).order_by("username"):
         owners.append(Allowlist(organization, user))
         owners += [Allowlist(organization, user, password) for password in by_user.get(user.pk, [])]
-    keys = [(each.smtp_user and each.smtp_user.pk, each.app_password and each.app_password.pk) for each in owners]
-    return [
-        ListRow(owner, list_page(owner), by_list.get(key, []), learnings.get(key))
-        for owner, key in zip(owners, keys, strict=True)
-    ]
+    return [ListRow(owner, list_page(owner), by_list.get(owner.key, []), learnings.get(owner.key)) for owner in owners]
 
 
 @member_required(roles.SMTP_USERS_SEE)
