@@ -18,6 +18,7 @@ from relay.credentials import create_app_password, create_smtp_user, revoke_app_
 from relay.models import AppPassword, CredentialAlarm, Message
 from relay.password_life import put_to_sleep, rotate_app_password, wake_app_password
 from tests.smtp.conftest import RunningDoor, Sender, content, plain
+from tests.smtp.scram_client import ScramClient
 
 FAILED = "535 5.7.8 Authentication credentials invalid"
 
@@ -97,6 +98,22 @@ def test_a_canary_works_nowhere_and_is_heard(
     assert (case.evidence["ip"], case.evidence["client"]) == ("127.0.0.9", "client.example")
     assert not CredentialAlarm.objects.filter(handled_at=None).exists()
     assert alarms.handle_waiting() == 0
+
+
+@pytest.mark.parametrize("state", ["asleep", "canary"])
+def test_a_proof_is_judged_like_a_password(
+    door: RunningDoor, sender: Sender, state: str, eventually: Callable[..., None]
+) -> None:
+    """By SCRAM the secret itself is never sent; the reason is the same, and so is the answer."""
+    secret = sender.secret
+    if state == "asleep":
+        asleep(sender)
+    else:
+        _canary, secret = canary_of(sender)
+    client = door.client()
+    exchange = ScramClient(client, sender.username, secret)
+    assert exchange.final(exchange.first()) == FAILED
+    assert reason_of(client.references[-1], eventually) == state
 
 
 def test_a_canary_is_told_by_mail_where_alerts_are_not(

@@ -177,7 +177,7 @@ def test_an_app_password_is_shown_once(alice_org: Organization, alice: User) -> 
     [
         ({"name": " "}, "Give it a name"),
         ({"name": "x" * 65}, "64 characters"),
-        ({"kind": "panel"}, "app or device"),
+        ({"kind": "panel"}, "app, device or canary"),
         ({"expires_at": timezone.now() - timedelta(seconds=1)}, "in the past"),
     ],
 )
