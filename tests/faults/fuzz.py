@@ -159,6 +159,15 @@ def bdat(lot: random.Random, _number: int, token: bytes) -> Words:
     return [start + b"BDAT " + size + last + b"\r\n" + octets, b"\r\nNOOP\r\nQUIT\r\n"], "read"
 
 
+SASL_MESSAGES = (
+    b"n,,n=app.alice-works,r=nonce", b"y,a=app.alice-works,n=app.alice-works,r=nonce", b"p=tls-exporter,,n=a,r=b",
+    b"n,,n=a=2Cb,r=x", b"n,,m=x,n=a,r=b", b"c=biws,r=nonce,p=" + base64.b64encode(b"p" * 32), b"c=biws,r=,p=",
+    b"n,,\1auth=Bearer gpo_nonsense\1\1", b"n,a=app.alice-works,\1auth=Bearer a.b.c\1\1", b"n,,\1\1",
+    b"user=app.alice-works\1auth=Bearer eyJhbGciOiJub25lIn0.e30.\1\1", b"user=\xff\1\1", b"\1" * 500,
+    b"app.alice-works " + b"a" * 32, b" " + b"a" * 32,
+)  # fmt: skip
+
+
 def sasl(lot: random.Random, _number: int, token: bytes) -> Words:
     response = lot.choice(
         (
@@ -166,11 +175,12 @@ def sasl(lot: random.Random, _number: int, token: bytes) -> Words:
             base64.b64encode(b"a\0b\0c"), base64.b64encode(b"\xff\0\xff\0\xff"),
             base64.b64encode(b"\0a\0" + b"b" * 9000),
             b"A" * 12_288, b"A" * 13_000, b"\0", "ä".encode(), b" ", token + b" " + token,
+            *(base64.b64encode(message) for message in SASL_MESSAGES),
         )
     )  # fmt: skip
-    way = lot.choice(
-        (b"AUTH PLAIN " + response, b"AUTH PLAIN\r\n" + response, b"AUTH LOGIN\r\n" + response + b"\r\n" + response)
-    )
+    mechanism = lot.choice((b"PLAIN", b"LOGIN", b"SCRAM-SHA-256", b"OAUTHBEARER", b"XOAUTH2", b"CRAM-MD5"))
+    second = lot.choice((response, b"*", b"AQ==", *(base64.b64encode(message) for message in SASL_MESSAGES)))
+    way = b"AUTH " + mechanism + lot.choice((b" ", b"\r\n")) + response + b"\r\n" + second
     return [b"EHLO fuzz.example\r\n" + way + b"\r\n" + way + b"\r\nQUIT\r\n"], "read"
 
 
@@ -218,8 +228,8 @@ def _pattern(reply: replies.Reply) -> str:
 
 def _grammar() -> re.Pattern[str]:
     known = [_pattern(reply) for reply in vars(replies).values() if isinstance(reply, replies.Reply) and reply.enhanced]
-    hello = [r"220 \S+ ESMTP Gatepost", r"250[ -][\w.]+", r"250[ -](?:SIZE \d+|AUTH PLAIN LOGIN SCRAM-SHA-256 OAUTHBEARER XOAUTH2)"]
-    others = [r"354 [ -~]+", r"334 (?:VXNlcm5hbWU6|UGFzc3dvcmQ6)?"]
+    hello = [r"220 \S+ ESMTP Gatepost", r"250[ -][\w.]+", r"250[ -](?:SIZE \d+|AUTH PLAIN LOGIN( [A-Z0-9-]+)+)"]
+    others = [r"354 [ -~]+", r"334 [A-Za-z0-9+/]*={0,2}"]
     return re.compile("|".join([*known, *hello, *others]))
 
 
