@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import cast
 
 from celery import shared_task
-from oauth2_provider.models import clear_expired as delete_ended_tokens
 
 from accounts.retention import delete_ended_sessions, delete_old_failures
 from audit.anomalies.watch import forget_old_habits, watch
@@ -19,12 +18,13 @@ from audit.rollup import roll_up_auth_hours
 from relay.alarms import delete_told as delete_told_alarms
 from relay.alarms import handle_waiting as handle_alarms
 from relay.alert_mail import send_due_alert_mails
+from relay.anchors import send_anchors
+from relay.guessing.bans import delete_old_bans
 from relay.leaks import delete_old as delete_old_reports
 from relay.leaks import handle_waiting as handle_leak_reports
 from relay.oauth.issuers import refresh_due_keys
+from relay.oauth.retention import delete_ended_tokens
 from relay.password_sweeps import put_unused_to_sleep, tell_of_disuse, warn_of_ends
-from relay.anchors import send_anchors
-from relay.guessing.bans import delete_old_bans
 from relay.retention import (
     DEFAULT_RETENTION_DAYS,
     delete_expired_content,

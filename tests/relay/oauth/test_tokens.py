@@ -13,6 +13,7 @@ from django.utils import timezone
 from accounts.models import Membership, Organization, Role, User
 from audit.changes import SYSTEM
 from audit.models import Reason
+from relay import tasks
 from relay.credentials import create_smtp_user, disable_smtp_user, enable_smtp_user
 from relay.models import CredentialChange, SmtpUser
 from relay.oauth.clients import delete_client
@@ -219,6 +220,24 @@ def test_no_tokens_while_the_organization_is_suspended(
     assert machine.token(grant_type="client_credentials").status_code == 401
     assert app.exchange(code).status_code in {400, 401}
     assert app.refresh(first["refresh_token"]).status_code in {400, 401}
+
+
+def test_what_has_ended_is_deleted(browser: Client, app: App, mail_user: SmtpUser) -> None:
+    """Every hour; what a live refresh token needs, and used ones that would show a theft, stay."""
+    service(mail_user).token(grant_type="client_credentials")
+    first = app.exchange(app.code(browser, mail_user)).json()
+    second = app.refresh(first["refresh_token"]).json()
+    app.code(browser, mail_user)
+    OAuthAccessToken.objects.update(expires=timezone.now() - timedelta(minutes=1))
+    OAuthGrant.objects.update(expires=timezone.now() - timedelta(minutes=1))
+    tasks.delete_expired()
+    assert (OAuthAccessToken.objects.count(), OAuthRefreshToken.objects.count()) == (1, 2)
+    assert not OAuthGrant.objects.exists()
+    assert app.refresh(second["refresh_token"]).status_code == 200
+    OAuthRefreshToken.objects.exclude(revoked=None).update(revoked=timezone.now() - timedelta(days=91))
+    OAuthAccessToken.objects.update(expires=timezone.now() - timedelta(days=91))
+    tasks.delete_expired()
+    assert (OAuthAccessToken.objects.count(), OAuthRefreshToken.objects.count()) == (0, 0)
 
 
 @pytest.mark.parametrize("which", ["access_token", "refresh_token"])
