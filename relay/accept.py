@@ -130,7 +130,9 @@ class Reading:
             if submission.token.epoch != sender.token_epoch:
                 return Ended(Reason.REVOKED)
             return Ended(Reason.TOKEN_EXPIRED) if submission.token.until <= self.now else None
-        ended = self.passwords.get(submission.app_password_id or NO_PASSWORD, "revoked")
+        if submission.app_password_id is None:
+            return Ended(Reason.REVOKED)  # it stands on nothing
+        ended = self.passwords.get(submission.app_password_id, "revoked")
         return Ended(Reason(ended)) if ended else None
 
 

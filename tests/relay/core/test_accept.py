@@ -1,6 +1,7 @@
 """relay.accept: the transaction, its outcomes in order, and what it leaves behind."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -20,9 +21,9 @@ from relay.accept import Acceptor
 from relay.credentials import disable_smtp_user, revoke_app_password, update_smtp_user
 from relay.database import connect
 from relay.limits import IP, ORGANIZATION, SMTP_USER, OverLimit
-from relay.models import AppPassword, LimitWindow, Message, MessageData, Recipient
+from relay.models import AppPassword, LimitWindow, Message, MessageData, Recipient, SmtpUser
 from relay.smtp.content import ContentRefused, inspect
-from relay.submission import Accepted, Ended, Envelope
+from relay.submission import Accepted, Ended, Envelope, TokenHold
 from tests.relay.core.conftest import Sender, accepted, at_once, set_plan, used
 
 
@@ -105,6 +106,23 @@ def test_an_unknown_smtp_user_is_ended(sender: Sender) -> None:
     """Its row is gone or never was: nothing is stored."""
     assert accepted([sender.submission(smtp_user_id=999_999_999)]) == [Ended(Reason.USER_DISABLED)]
     assert not Message.objects.exists()
+
+
+def test_a_token_is_judged_in_the_same_batch(sender: Sender) -> None:
+    """By its epoch and by PostgreSQL's clock; a submission without app password and token stands on nothing."""
+    SmtpUser.objects.filter(pk=sender.smtp_user.pk).update(token_epoch=3)
+    now = time.time()
+    holds = [TokenHold(3, now + 60), TokenHold(2, now + 60), TokenHold(3, now - 1), None]
+    batch = [sender.submission(app_password_id=None, token=hold) for hold in holds]
+    assert accepted([*batch, sender.submission()]) == [
+        Accepted(),
+        Ended(Reason.REVOKED),
+        Ended(Reason.TOKEN_EXPIRED),
+        Ended(Reason.REVOKED),
+        Accepted(),
+    ]
+    assert sorted(Message.objects.values_list("app_password_id", flat=True), key=str) == [sender.app_password.pk, None]
+    assert used(ORGANIZATION, sender.smtp_user.organization_id) == 2
 
 
 def test_every_limit_binds_and_none_is_debited_on_refusal(
