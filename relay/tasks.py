@@ -20,6 +20,7 @@ from relay.alarms import handle_waiting as handle_alarms
 from relay.alert_mail import send_due_alert_mails
 from relay.anchors import send_anchors
 from relay.guessing.bans import delete_old_bans
+from relay.guessing.notices import tell_customers
 from relay.leaks import delete_old as delete_old_reports
 from relay.leaks import handle_waiting as handle_leak_reports
 from relay.oauth.issuers import refresh_due_keys
@@ -67,6 +68,7 @@ def watch_for_anomalies() -> None:
     """Counts what was sent, judges what is new in the auth log, opens and ends alerts, and mails what is due."""
     count_sending_hours()
     watch()
+    tell_customers()
     send_due_alert_mails()
 
 

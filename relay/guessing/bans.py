@@ -8,7 +8,7 @@ Source  docs/security.md, Guessing.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from ipaddress import ip_address, ip_network
@@ -88,6 +88,18 @@ def customers_hit(bans: Sequence[Ban], *, now: datetime | None = None) -> dict[i
         ban_id: [found[whose] for whose in dict.fromkeys(whose for whose, _ip in each) if whose in found]
         for ban_id, each in used.items()
     }
+
+
+def own_addresses(bans: Sequence[Ban], *, now: datetime | None = None) -> Iterator[tuple[Ban, int, tuple[str, ...]]]:
+    """Each of these bans with each organization that it hits, and that one's own addresses inside it."""
+    used = _used(bans, organization_id=None, now=now)
+    for ban in bans:
+        by_owner = defaultdict(list)
+        for whose, ip in used.get(ban.pk, ()):
+            by_owner[whose].append(ip)
+        for whose, ips in by_owner.items():
+            if hit := _still_hit(ban, ips):
+                yield ban, whose, hit
 
 
 def _used(

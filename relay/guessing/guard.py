@@ -9,6 +9,7 @@ Source  docs/flow.md, AUTH.
 import asyncio
 import hashlib
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -31,6 +32,7 @@ log = get_logger(__name__)
 NAME_MAX = 64  # SMTP usernames have 32 characters; more of a name tells nothing
 OLD_SECONDS = 60.0  # what is heard later than this counts, but bans nobody
 RETRY_SECONDS = 2.0
+TOLD_MAX = 10  # answers of 421 for a banned address and minute; beyond it connections are closed without a word
 
 # Where somebody signed in lately, so that a restart forgets nobody. Ids of SMTP users are never reused.
 READ_TRUST = f"""
@@ -53,6 +55,8 @@ class Guard:
         self.watch = Watch(
             pool, worker=worker, protected=self.protected, lifted=self.model.forget, made=self.shared.tell_bans
         )
+        self._turned_away: Counter[str] = Counter()
+        self._minute = 0
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -83,6 +87,20 @@ class Guard:
         trusted = self.model.trust.address(ip, time.time())
         left = self.watch.seconds_left(ip, trusted=trusted, now=asyncio.get_running_loop().time())
         return int(left) + 1 if left > 0 else 0
+
+    def turned_away(self, ip: str) -> None:
+        """A banned address was told so."""
+        self._turned_away[ip] += 1
+
+    def is_spent(self, ip: str) -> bool:
+        """It is banned, and was told so often enough within this minute."""
+        if not self.watch:
+            return False
+        minute = int(time.time()) // 60
+        if minute != self._minute:
+            self._minute = minute
+            self._turned_away.clear()
+        return self._turned_away[ip] >= TOLD_MAX and self.banned(ip) > 0
 
     def is_trusted(self, ip: str) -> bool:
         """Somebody signed in from it lately."""

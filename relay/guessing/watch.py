@@ -155,7 +155,11 @@ class Watch:
     async def _store_wanted(self) -> None:
         while self._wanted:
             culprit = self._wanted[0]
-            made = await self._store(culprit)
+            try:
+                made = await self._store(culprit)
+            except (psycopg.DataError, psycopg.IntegrityError):  # would fail again, and keep the bans from being read
+                log.exception("guessing.ban_refused", cidr=culprit.cidr)
+                made = None
             self._wanted.popleft()
             self._provisional.pop(culprit.cidr, None)  # from here on the row speaks, or there is none
             if made:

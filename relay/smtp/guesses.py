@@ -22,6 +22,7 @@ class Guesses(SessionState):
         seconds = self.server.guard.banned(self.ip)
         if not seconds:
             return False
+        self.server.guard.turned_away(self.ip)
         row = attempt(result=Result.REFUSED, reason=Reason.BANNED, ip=self.ip, port=self.port, worker=self.server.name)
         self.server.figures.auth.labels("none", row.result, row.reason).inc()
         self.refuse_recorded(replies.BANNED.filled(seconds=seconds), self.server.recorder.auth(row))

@@ -69,10 +69,14 @@ class Listener:
         proxies: tuple[Range, ...],
         beginning: Caps,
         failures: DoorFailures,
+        is_spent: Callable[[str], bool],
     ) -> None:
-        """beginning: how many may be in their TLS handshake at once; sessions count themselves, but only after it."""
+        """beginning: how many may be in their TLS handshake at once; sessions count themselves, but only after it.
+
+        is_spent: whether an address is banned and was told so often enough; not even a handshake is wasted on it then.
+        """
         self._socket, self._session, self._tls, self._proxies = listening, session, tls, proxies
-        self._beginning = beginning
+        self._beginning, self._is_spent = beginning, is_spent
         self._failures, self._port = failures, int(listening.getsockname()[1])
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -114,6 +118,9 @@ class Listener:
                 said = await read_header(self._loop, peer)
                 ip = parse_address(said) if said else ip
                 address = str(ip)
+            if self._is_spent(str(ip)):
+                peer.close()
+                return
             await self._hand_over(peer, str(ip_address(ip)))
         except NoHeader as error:
             log.warning("smtpd.no_proxy_header", ip=address, error=str(error))

@@ -150,6 +150,7 @@ class Server:
             proxies=settings.GATEPOST_PROXY_PEERS,
             beginning=self.beginning,
             failures=self.failures,
+            is_spent=self.guard.is_spent,
         )
         listener.start()
         return listener

@@ -1,6 +1,7 @@
 """Guessing at the door: who is put off, who is banned, what is recorded of a flood, and what holds with Valkey away."""
 
 import re
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -16,6 +17,7 @@ from audit.changes import SYSTEM
 from audit.models import AuthEvent, Reason
 from relay.guessing import bans
 from relay.guessing import model as rules
+from relay.guessing.guard import TOLD_MAX
 from relay.models import Ban
 from tests.smtp.conftest import Client, Processes, RunningDoor, Sender, plain
 from tests.smtp.test_auth import INVALID, OK, event_of
@@ -139,6 +141,21 @@ def test_a_banned_greeting_is_recorded(door: RunningDoor, sender: Sender, eventu
         assert client.closed()
         event = event_of(client)
         assert (event.reason, event.ip, event.username_given) == (Reason.BANNED, STRANGER, "")
+
+
+def test_a_banned_address_that_keeps_coming_gets_no_handshake(
+    door: RunningDoor, sender: Sender, eventually: Eventually
+) -> None:
+    """Ten times a minute it is told; then its connections are closed before TLS, and others are greeted as ever."""
+    Ban.objects.create(cidr=f"{STRANGER}/32", ends_at=timezone.now() + timedelta(hours=1), worker="test")
+    eventually(lambda: door.server.guard.banned(STRANGER))
+    told = 0
+    with pytest.raises((ConnectionError, ssl.SSLError)):
+        while told < 3 * TOLD_MAX:  # a minute may end meanwhile
+            assert client_of(door.tls_port, ehlo=False).greeting.startswith("421")
+            told += 1
+    assert told >= TOLD_MAX
+    assert attempt(door.tls_port, sender.username, sender.secret, ip="203.0.113.8") == OK
 
 
 def test_bans_end_by_themselves_and_grow(door: RunningDoor, sender: Sender, eventually: Eventually) -> None:

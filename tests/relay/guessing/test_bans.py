@@ -9,11 +9,13 @@ from django.core.exceptions import ValidationError
 from django.utils import timezone
 
 from accounts.models import Organization
+from audit.anomalies.models import Anomaly, Kind
 from audit.changes import SYSTEM, Actor
 from audit.models import ChangeEvent
 from audit.record import attempt, record_auth_event
 from audit.rollup import roll_up_auth_hours
 from relay.guessing import bans
+from relay.guessing.notices import tell_customers
 from relay.models import Ban, ProtectedRange
 
 pytestmark = pytest.mark.django_db
@@ -145,3 +147,18 @@ def test_old_bans_are_deleted(ban: Callable[..., Ban]) -> None:
     young = ban("203.0.113.8/32", hours=-24 * 89)
     assert bans.delete_old_bans() == 1
     assert list(bans.past_bans()) == [young]
+
+
+def test_a_customer_is_told_of_a_ban_of_its_own_address(
+    alice_org: Organization, bob_org: Organization, ban: Callable[..., Ban]
+) -> None:
+    """One alert for each customer that it hits, however often the sweep runs; none for others or for old bans."""
+    row = ban("203.0.113.7/32", evidence={"failures": 61})
+    ban("198.51.100.7/32", began_at=timezone.now() - timedelta(hours=2))
+    signed_in(alice_org, "203.0.113.7")
+    signed_in(alice_org, "198.51.100.7")
+    assert tell_customers() == 1
+    assert tell_customers() == 1
+    alert = Anomaly.objects.get()
+    assert (alert.kind, alert.organization_id, alert.key) == (Kind.BANNED, alice_org.pk, f"ban:{row.pk}")
+    assert alert.evidence["ip"] == "203.0.113.7" and alert.evidence["count"] == 61
