@@ -13,9 +13,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final
 
-from django.contrib.postgres.aggregates import ArrayAgg
 from django.db import connection, transaction
-from django.db.models import Max, Min, QuerySet, Sum
+from django.db.models import Aggregate, Max, Min, Q, QuerySet, Sum, TextField
 from django.utils import timezone
 
 from audit.models import AuthEvent, LoginDay, Result, RollupMark
@@ -118,22 +117,37 @@ def logins(
     return sorted(found.values(), key=lambda use: (-use.count, use.ip))
 
 
-def login_counts(
-    organization_id: int | None, *, since: datetime, now: datetime | None = None
-) -> dict[tuple[str, str], int]:
-    """Accepted sign-ins since that day by (mechanism, TLS version); what is used for the first time is not missing."""
+@dataclass(frozen=True, slots=True)
+class LoginKind:
+    mechanism: str
+    tls_version: str
+    by_app_password: bool
+
+
+def login_counts(organization_id: int | None, *, since: datetime, now: datetime | None = None) -> dict[LoginKind, int]:
+    """Accepted sign-ins since that day by kind; one that is used for the first time is not missing."""
     whose = {} if organization_id is None else {"organization_id": organization_id}
     days = LoginDay.objects.filter(day__gte=since.astimezone(UTC).date(), **whose)
     recent = AuthEvent.objects.filter(at__gte=_tail_since(since, now or timezone.now()), **whose)
-    found: dict[tuple[str, str], int] = {}
+    found: dict[LoginKind, int] = {}
     for rows in (recent.filter(result=Result.ACCEPTED), days):  # the sums' own count is the later word
-        for mechanism, tls_version, attempts in _by_kind(rows):
-            found[mechanism, tls_version] = attempts
+        found.update(_by_kind(rows))
     return found
 
 
-def _by_kind(rows: QuerySet[LoginDay] | QuerySet[AuthEvent]) -> Iterable[tuple[str, str, int]]:
-    return rows.values_list("mechanism", "tls_version").annotate(attempts=Sum("count")).order_by()
+def _by_kind(rows: QuerySet[LoginDay] | QuerySet[AuthEvent]) -> dict[LoginKind, int]:
+    by_app_password = Q(app_password_id__isnull=False)
+    kinds = rows.values_list("mechanism", "tls_version", by_app_password).annotate(attempts=Sum("count")).order_by()
+    return {LoginKind(*kind): attempts for *kind, attempts in kinds}
+
+
+class _LastClient(Aggregate):
+    """The client's name of the last sign-in, behind its time: a maximum, where an ordered array would sort all rows."""
+
+    TIME = 20  # characters
+    template = "max(to_char(%(expressions)s))"
+    arg_joiner = " AT TIME ZONE 'UTC', 'YYYYMMDDHH24MISSUS') || ("
+    output_field = TextField()
 
 
 def _uses(rows: QuerySet[LoginDay] | QuerySet[AuthEvent], *, first: str) -> Iterable[LoginUse]:
@@ -143,14 +157,14 @@ def _uses(rows: QuerySet[LoginDay] | QuerySet[AuthEvent], *, first: str) -> Iter
             attempts=Sum("count"),
             earliest=Min(first),
             latest=Max("last_at"),
-            clients=ArrayAgg("client_name", order_by="-last_at"),
+            last_client=_LastClient("last_at", "client_name"),
         )
         .order_by()
     )
     for row in sums:
         yield LoginUse(
             **{name: row[name] for name in ("organization_id", *_KEY)},
-            client_name=row["clients"][0],
+            client_name=row["last_client"][_LastClient.TIME :],
             count=row["attempts"],
             first_at=row["earliest"],
             last_at=row["latest"],

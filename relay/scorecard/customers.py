@@ -86,8 +86,10 @@ def second_factor(facts: CustomerFacts) -> Verdict:
 
 
 def app_passwords_only(facts: CustomerFacts) -> Verdict:
-    if facts.without_secret:
-        return missed(_("Sign-ins with neither an app password nor a token: %(number)s."), number=facts.without_secret)
+    if facts.sign_ins.without_secret:
+        return missed(
+            _("Sign-ins with neither an app password nor a token: %(number)s."), number=facts.sign_ins.without_secret
+        )
     emails = [user.email for user in facts.members]
     tried = AuthEvent.objects.filter(username_given__in=emails, at__gte=facts.since).aggregate(
         number=Sum("count"), last=Max("last_at")

@@ -12,19 +12,18 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, Final
 
-from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Sum
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from accounts.models import Membership, Organization, User
-from audit.logins import login_counts
-from audit.models import LoginDay
+from audit.logins import LoginKind, login_counts
 from audit.rollup import rolled_up_until
 from relay.models import AppPassword, Network, SmtpUser
 from relay.password_life import live
 
 CUSTOMER_DAYS: Final = 30
-INSTALLATION_DAYS: Final = 7
+INSTALLATION_DAYS: Final = 2  # a few rows for each of all credentials, so not more days than a page can wait for
 TOKENS: Final = ("OAUTHBEARER", "XOAUTH2")
 NO_LIMIT: Final = 1_000_000_000
 
@@ -42,13 +41,15 @@ class Sends:
 
 
 class SignIns:
-    """Accepted sign-ins of some days, by mechanism and TLS version."""
+    """Accepted sign-ins of some days. without_secret: with neither app password nor token, of which none may be."""
 
-    def __init__(self, counts: Mapping[tuple[str, str], int]) -> None:
-        self.by_mechanism, self.by_tls = Counter[str](), Counter[str]()
-        for (mechanism, tls_version), count in counts.items():
-            self.by_mechanism[mechanism] += count
-            self.by_tls[tls_version] += count
+    def __init__(self, counts: Mapping[LoginKind, int]) -> None:
+        self.by_mechanism, self.by_tls, self.without_secret = Counter[str](), Counter[str](), 0
+        for kind, count in counts.items():
+            self.by_mechanism[kind.mechanism] += count
+            self.by_tls[kind.tls_version] += count
+            if not kind.by_app_password and kind.mechanism not in TOKENS:
+                self.without_secret += count
 
     @property
     def total(self) -> int:
@@ -86,14 +87,6 @@ class _Facts:
     @cached_property
     def sign_ins(self) -> SignIns:
         return SignIns(login_counts(self.organization_id, since=self.since, now=self.now))
-
-    @cached_property
-    def without_secret(self) -> int:
-        """Accepted sign-ins with neither an app password nor a token: there must be none."""
-        days = LoginDay.objects.filter(day__gte=self.since.date(), app_password_id=None).exclude(mechanism__in=TOKENS)
-        if self.organization_id is not None:
-            days = days.filter(organization_id=self.organization_id)
-        return days.aggregate(number=Sum("count"))["number"] or 0
 
     @cached_property
     def sums_lag(self) -> timedelta | None:

@@ -81,8 +81,10 @@ def second_factor(facts: InstallationFacts) -> Verdict:
 
 
 def app_passwords_only(facts: InstallationFacts) -> Verdict:
-    if facts.without_secret:
-        return missed(_("Sign-ins with neither an app password nor a token: %(number)s."), number=facts.without_secret)
+    if facts.sign_ins.without_secret:
+        return missed(
+            _("Sign-ins with neither an app password nor a token: %(number)s."), number=facts.sign_ins.without_secret
+        )
     if not facts.sign_ins.total:
         return unmeasured(_("Nobody has signed in for %(days)s days."), days=facts.days)
     tried = auth_counts(None, since=facts.now - DAY).reasons.get(Reason.PANEL_PASSWORD, 0)

@@ -5,7 +5,7 @@ from datetime import date, timedelta
 import pytest
 from django.utils import timezone
 
-from audit.logins import login_counts, logins, roll_up_login_days
+from audit.logins import LoginKind, login_counts, logins, roll_up_login_days
 from audit.models import LoginDay, RollupMark
 from audit.retention import delete_expired
 from tests.audit.conftest import NOON, MakeEvent
@@ -108,8 +108,11 @@ def test_only_what_was_asked_for(make_event: MakeEvent) -> None:
         assert [use.ip for use in logins(1, since=now - 3 * DAY, app_password_id=4)] == ["198.51.100.4"]
         assert logins(1, since=now - DAY) == []
         roll_up_login_days()
-    assert login_counts(1, since=now - 3 * DAY) == {("PLAIN", "TLSv1.3"): 3}
-    assert login_counts(None, since=now - 3 * DAY) == {("PLAIN", "TLSv1.3"): 4}
+    assert login_counts(1, since=now - 3 * DAY) == {
+        LoginKind("PLAIN", "TLSv1.3", True): 2,
+        LoginKind("PLAIN", "TLSv1.3", False): 1,
+    }
+    assert sum(login_counts(None, since=now - 3 * DAY).values()) == 4
 
 
 def test_days_go_when_the_events_go(make_event: MakeEvent) -> None:

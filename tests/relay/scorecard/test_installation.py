@@ -34,17 +34,17 @@ def test_strong_mechanisms(settings: Any, shop: SmtpUser, signed_in: SignedIn) -
     """Not while CRAM-MD5 is on for anybody, or was used."""
     signed_in(count=1200)
     settings.GATEPOST_CRAM_MD5 = False
-    assert verdict(1) == ("fulfilled", "CRAM-MD5 is not offered. Sign-ins in 7 days: 1,200 PLAIN.")
+    assert verdict(1) == ("fulfilled", "CRAM-MD5 is not offered. Sign-ins in 2 days: 1,200 PLAIN.")
     settings.GATEPOST_CRAM_MD5 = True
-    assert verdict(1) == ("fulfilled", "CRAM-MD5 is allowed, but on for nobody. Sign-ins in 7 days: 1,200 PLAIN.")
+    assert verdict(1) == ("fulfilled", "CRAM-MD5 is allowed, but on for nobody. Sign-ins in 2 days: 1,200 PLAIN.")
     SmtpUser.objects.update(cram_md5_enabled_at=timezone.now())
     assert verdict(1) == (
-        "not", "SMTP users for which CRAM-MD5 is on: 1. Sign-ins in 7 days that used it: 0 of 1,200.",
+        "not", "SMTP users for which CRAM-MD5 is on: 1. Sign-ins in 2 days that used it: 0 of 1,200.",
     )  # fmt: skip
 
 
 def test_tls_always(signed_in: SignedIn) -> None:
-    """By every sign-in of a week."""
+    """By every sign-in of two days."""
     assert verdict(2)[0] == "unmeasured"
     signed_in()
     assert verdict(2)[0] == "fulfilled"
