@@ -31,7 +31,7 @@ BUFFER_MAX = 5_000
 TELL_SECONDS = 0.1
 TIMEOUT_SECONDS = 0.5
 PAUSE_SECONDS = 1.0
-BLOCK_MILLISECONDS = 5_000
+BLOCK_MILLISECONDS = 2_000  # well within the 5 s after which redis-py takes a silent server for a dead one
 REPLAY_SECONDS = 3600
 
 FAILED, PUT_OFF, SUCCEEDED = "f", "p", "s"
