@@ -150,15 +150,15 @@ EXPLANATIONS: Final[dict[Reason, Explanation]] = {
     Reason.MECHANISM_REFUSED: Explanation(
         _("The app password is right, but the organization has switched off the mechanism that the client used."),
         _(
-            "Set the client to another mechanism, such as SCRAM-SHA-256 or PLAIN. Owners and admins see under Old"
-            " sign-in methods which ones are off, and may switch them on again."
+            "Set the client to another mechanism, such as SCRAM-SHA-256 or PLAIN. The page Old sign-in methods says"
+            " which ones are off, and can switch them on again."
         ),
     ),
     Reason.TLS_REFUSED: Explanation(
         _("The app password is right, but the connection used an older TLS version than the organization allows."),
         _(
-            "Update the client, or the library with which it makes TLS connections. Owners and admins may allow the"
-            " older version again under Old sign-in methods."
+            "Update the client, or the library with which it makes TLS connections. The page Old sign-in methods can"
+            " allow the older version again."
         ),
     ),
 }

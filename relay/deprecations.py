@@ -77,6 +77,7 @@ class WayUse:
     """One credential from one address, in the old way."""
 
     smtp_user_id: int | None
+    app_password_id: int | None
     username: str
     app_password: str
     ip: str
@@ -184,6 +185,7 @@ class _Names:
             newest = use if before is None or use.last_at >= before.last_at else before
             found[key] = WayUse(
                 use.smtp_user_id,
+                use.app_password_id,
                 self._users.get(use.smtp_user_id or 0, ""),
                 self._passwords.get(use.app_password_id or 0, ""),
                 use.ip,

@@ -9,7 +9,7 @@ Source  RFC 4632 (CIDR), RFC 4291 2.5.5.2 (IPv4-mapped addresses are their IPv4)
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from ipaddress import (
     IPv4Address,
@@ -55,6 +55,8 @@ class RefusedLogin:
     last_at: datetime
     app_password: str = ""  # its name; empty for an access token
     client_name: str = ""
+    smtp_user_id: int | None = field(default=None, compare=False)
+    app_password_id: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +246,8 @@ def _told(refused: Iterable[LoginUse], names: dict[int, str]) -> list[RefusedLog
         last = max(uses, key=lambda use: use.last_at)
         count = sum(use.count for use in uses)
         name = passwords.get(password_id, "") if password_id is not None else ""
-        found.append(RefusedLogin(names.get(user_id or 0, ""), ip, count, last.last_at, name, last.client_name))
+        ids = {"smtp_user_id": user_id, "app_password_id": password_id}
+        found.append(RefusedLogin(names.get(user_id or 0, ""), ip, count, last.last_at, name, last.client_name, **ids))
     return sorted(found, key=lambda login: (-login.count, login.username, login.ip))
 
 
