@@ -3,6 +3,7 @@
 A sleeping one is woken in the panel alone: that asks for a second factor, which a key does not have.
 """
 
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ from relay.api.keys import ApiRequest, Scope, actor_of, needs
 from relay.api.shapes import Body, Listed, Moment, Schema, Text
 from relay.api.smtp_users import own_smtp_user
 from relay.models import AppPassword
-from relay.password_policy import policy_of
+from relay.password_policy import policy_of, set_policy
 
 USES_DAYS = 30
 Kind = Literal["app", "device", "canary"]
@@ -78,8 +79,18 @@ class UseOut(Schema):
 
 class PolicyOut(Schema):
     max_days: int | None = Field(description="Days that an app password may live. null: no such rule.")
-    unused_notice_days: int | None
-    sleep_days: int | None
+    unused_notice_days: int | None = Field(description="Days without a sign-in until a mail says so.")
+    sleep_days: int | None = Field(description="Days without a sign-in until it goes to sleep.")
+
+
+class PolicySet(PolicyOut):
+    ends_set: int = Field(description="How many app passwords got an end, of which a mail tells.")
+
+
+class PolicyChange(Body):
+    max_days: int | None = None
+    unused_notice_days: int | None = None
+    sleep_days: int | None = None
 
 
 @router.get(
@@ -155,8 +166,20 @@ def list_uses(request: ApiRequest, id: int) -> Any:
     **needs(Scope.SMTP_USERS_READ),
 )
 def get_app_password_policy(request: ApiRequest) -> Any:
-    """Owners set it in the panel."""
     return policy_of(request.auth.organization_id)
+
+
+@router.patch(
+    "/app-password-policy",
+    response=PolicySet,
+    summary="Change the policy for app passwords",
+    **needs(Scope.SMTP_USERS_WRITE),
+)
+def change_app_password_policy(request: ApiRequest, data: PolicyChange) -> Any:
+    """What is left out stays. Those that would live longer get an end, never sooner than in 14 days."""
+    policy = replace(policy_of(request.auth.organization_id), **data.dict(exclude_unset=True))
+    ended = set_policy(request.auth.organization, policy=policy, actor=actor_of(request))
+    return {**asdict(policy), "ends_set": len(ended)}
 
 
 @router.post(

@@ -86,3 +86,21 @@ def test_policy(call: Call, bob_call: Call, shop: SmtpUser) -> None:
     assert call("POST", path, {"name": "a"}).json()["expires_at"] is not None
     refused = call("POST", path, {"name": "b", "expires_at": soon(31)})
     assert refused.status_code == 422 and "at most" in refused.json()["detail"]
+
+
+def test_the_policy_is_changed_in_parts(call: Call, shop: SmtpUser, old: AppPassword) -> None:
+    """What is left out stays; null takes a rule away; how many got an end is told."""
+    answer = call("PATCH", "/app-password-policy", {"max_days": 60})
+    assert answer.json() == {"max_days": 60, "unused_notice_days": 90, "sleep_days": None, "ends_set": 1}
+    old.refresh_from_db()
+    assert old.expires_at is not None
+    assert call("PATCH", "/app-password-policy", {"max_days": None}).json()["max_days"] is None
+
+
+@pytest.mark.parametrize(
+    "body", [{"max_days": 0}, {"max_days": 10**9}, {"sleep_days": 30}, {"max_days": "soon"}, {"more": 1}]
+)
+def test_a_policy_that_makes_no_sense_is_422(call: Call, body: dict[str, object]) -> None:
+    """And changes nothing. (Sleep after 30 days would come before the notice after 90.)"""
+    assert call("PATCH", "/app-password-policy", body).status_code == 422
+    assert call("GET", "/app-password-policy").json()["max_days"] is None
