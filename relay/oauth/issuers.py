@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
+from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -33,6 +34,7 @@ log = get_logger(__name__)
 
 REFRESH_SECONDS = 3600
 RETRY_SECONDS = 600
+PAUSE = timedelta(seconds=30)  # between two fetches that a member asks for
 LEASE_SECONDS = 120  # a fetch takes 40 s at most; a worker that died leaves it to another
 AT_ONCE = 8
 BATCH = 64  # of one run, each minute
@@ -125,9 +127,11 @@ def remove_subject(subject: OutsideSubject, *, actor: Actor) -> None:
     subject.delete()
 
 
-def fetch_soon(row: OutsideIssuer) -> None:
-    """At the next run, within a minute."""
-    OutsideIssuer.objects.filter(pk=row.pk).update(next_fetch_at=timezone.now())
+def fetch_soon(row: OutsideIssuer, *, now: datetime | None = None) -> bool:
+    """At the next run, within a minute. False if it was asked a moment ago: nobody's server is to be knocked at."""
+    now = now or timezone.now()
+    asked = Q(keys_fetched_at__gt=now - PAUSE) | Q(fetch_failed_at__gt=now - PAUSE)
+    return bool(OutsideIssuer.objects.filter(pk=row.pk).exclude(asked).update(next_fetch_at=now))
 
 
 def refresh_due_keys(*, now: datetime | None = None) -> int:

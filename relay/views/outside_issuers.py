@@ -23,6 +23,8 @@ from relay.views.confirm import Question, ask
 
 log = get_logger(__name__)
 
+ONE_TRY = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}  # else a page waits for 6 s
+
 
 @member_required(roles.API_KEYS_CHANGE)
 def page(request: MemberRequest) -> HttpResponse:
@@ -58,9 +60,11 @@ def issuer(request: MemberRequest, issuer_id: int) -> HttpResponse:
 @member_required(roles.API_KEYS_CHANGE)
 def fetch(request: MemberRequest, issuer_id: int) -> HttpResponse:
     row = _issuer_of(request, issuer_id)
-    issuers.fetch_soon(row)
-    fetch_now()
-    messages.success(request, _("The keys are being fetched. Reload this page in a moment."))
+    if issuers.fetch_soon(row):
+        fetch_now()
+        messages.success(request, _("The keys are being fetched. Reload this page in a moment."))
+    else:
+        messages.warning(request, _("The issuer was asked a moment ago. Wait half a minute."))
     return redirect("relay:outside_issuer", row.pk)
 
 
@@ -105,10 +109,13 @@ def subject_remove(request: MemberRequest, issuer_id: int, subject_id: int) -> H
 
 def fetch_now() -> None:
     """Tells Celery; without a broker its own schedule sees to it within a minute."""
+    task: Any = tasks.fetch_outside_keys
 
     def send() -> None:
         try:
-            tasks.fetch_outside_keys.apply_async(retry=False)  # type: ignore[attr-defined]  # Celery has no types
+            with task.app.connection_for_write() as broker:
+                broker.transport_options = {**broker.transport_options, **ONE_TRY}
+                task.apply_async(retry=False, connection=broker)
         except (OperationalError, OSError) as error:
             log.warning("oauth.fetch_not_sent", error=str(error))
 
