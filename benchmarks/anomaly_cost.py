@@ -44,7 +44,7 @@ _FILL = (
         mechanism, result, reason, ip, network, tls_version, tls_cipher, client_name, port, worker, count, last_at,
         samples)
     SELECT now() - make_interval(secs => (n * 71 + u) %% 3000), gen_random_uuid(), '', u / %(users)s, u, u, '', 'PLAIN',
-        'accepted', 'ok', format('10.%%s.%%s.%%s', u %% 200, n %% 9, 1 + n)::inet, '', 'TLSv1.3', '',
+        'accepted', 'ok', format('10.%%s.%%s.%%s', u %% 200, n %% 9, 7)::inet, '', 'TLSv1.3', '',
         'web1.shop.example', 465, 'bench', 1, now(), '{}'
     FROM generate_series(%(users)s, %(users)s * (%(customers)s + 1) - 1) AS u
     CROSS JOIN generate_series(0, %(logins)s - 1) AS n
@@ -73,10 +73,11 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _with_database(state: Path, *, customers: int) -> int:
-    from embedded import addresses
     from embedded.postgres import Postgres
 
-    os.environ |= {"GATEPOST_STATE_DIR": str(state), "DATABASE_URL": addresses.database_url(state)}
+    for name in [each for each in os.environ if each.startswith("GATEPOST_") or each in {"DATABASE_URL", "REDIS_URL"}]:
+        del os.environ[name]
+    os.environ["GATEPOST_STATE_DIR"] = str(state)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     postgres = Postgres(state)
     postgres.start()

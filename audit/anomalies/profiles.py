@@ -5,6 +5,7 @@ Shapes  Profiles holds Known rows by SMTP user, and where an organization is at 
 Units   Roaming: ROAMING_NETWORKS wide networks that first came up in ROAMING_DAYS, after the first week of use.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Final
@@ -84,13 +85,16 @@ class Profiles:
     def __init__(self, rows: Iterable[Known] = ()) -> None:
         self._profiles: dict[int, Profile] = {}
         self._everyone: dict[int, Profile] = {}
-        self._of: dict[int, set[int]] = {}  # organization -> SMTP users
+        self._of: dict[int, set[int]] = defaultdict(set)  # organization -> SMTP users
         self.changed: dict[tuple[int, int, str, str], Known] = {}
         for row in rows:
             self._add(row)
 
     def of(self, smtp_user_id: int) -> Profile:
-        return self._profiles.setdefault(smtp_user_id, Profile())
+        found = self._profiles.get(smtp_user_id)
+        if found is None:
+            found = self._profiles[smtp_user_id] = Profile()
+        return found
 
     def at_home(self, organization_id: int, wide: str) -> bool:
         """Other SMTP users of the organization have come from there for days: not a new place for any of them."""
@@ -147,10 +151,12 @@ class Profiles:
 
     def _add(self, row: Known) -> None:
         if row.smtp_user_id == EVERYONE:
-            self._everyone.setdefault(row.organization_id, Profile()).add(row)
+            if row.organization_id not in self._everyone:
+                self._everyone[row.organization_id] = Profile()
+            self._everyone[row.organization_id].add(row)
         else:
             self.of(row.smtp_user_id).add(row)
-            self._of.setdefault(row.organization_id, set()).add(row.smtp_user_id)
+            self._of[row.organization_id].add(row.smtp_user_id)
 
 
 def _extend(row: Known, use: Use) -> None:

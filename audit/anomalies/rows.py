@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 from typing import Any, Final
 
 from audit.anomalies.models import Kind, Severity
@@ -126,21 +126,22 @@ def joined(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
 @lru_cache(65536)
 def narrow_network(ip: str) -> str:
     """The /24 or /64: one site, one server room."""
-    return _network(ip, 24, 64)
+    if ":" not in ip:
+        return f"{ip.rpartition('.')[0]}.0/24"
+    return str(ip_network((ip, 64), strict=False))
 
 
 @lru_cache(65536)
 def wide_network(ip: str) -> str:
     """The /16 or /32: about what one provider gives out in one region, without asking anybody which country it is."""
-    return _network(ip, 16, 32)
+    if ":" not in ip:
+        one, two, *_rest = ip.split(".")
+        return f"{one}.{two}.0.0/16"
+    return str(ip_network((ip, 32), strict=False))
 
 
 def widened(network: str) -> str:
     return wide_network(network.partition("/")[0])
-
-
-def _network(ip: str, v4: int, v6: int) -> str:
-    return str(ip_network((ip, v4 if ip_address(ip).version == 4 else v6), strict=False))
 
 
 @lru_cache(65536)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from django.utils.formats import date_format
+from django.utils.formats import date_format, number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -30,20 +30,31 @@ class Told:
 
 def told(anomaly: Anomaly, who: str) -> Told:
     values = {"who": who or _("your organization"), **_defaults(), **anomaly.evidence}
+    values |= {name: _grouped(value) for name, value in values.items() if isinstance(value, int)}
     summary, advice = _WORDS[Kind(anomaly.kind)](values)
-    return Told(str(Kind(anomaly.kind).label), summary, advice, tuple(_facts(anomaly.evidence)))
+    return Told(str(Kind(anomaly.kind).label), summary, advice, tuple(_facts(anomaly)))
 
 
 def _defaults() -> Evidence:
     names = "count usernames_count guesses recipients usual bound largest slept_days ips_count known_networks_count"
-    return {**dict.fromkeys(names.split(), 0), "ip": "?", "network": "?", "tls": "", "usual_tls": "", "where": ""}
+    return {**dict.fromkeys(names.split(), 0), "ip": "?", "network": "?", "tls": "", "usual_tls": "", "name": ""}
+
+
+def _grouped(value: int) -> str:
+    return number_format(value, use_l10n=True, force_grouping=True)
+
+
+def _number(text: Any) -> int:
+    """For the plural: what was grouped for people, as a number again."""
+    digits = "".join(each for each in str(text) if each.isdigit())
+    return int(digits or 0)
 
 
 def _failures(values: Evidence) -> tuple[str, str]:
     summary = ngettext(
-        "%(count)d failed login at %(who)s within a day, from %(ips_count)d addresses that never signed in before.",
-        "%(count)d failed logins at %(who)s within a day, from %(ips_count)d addresses that never signed in before.",
-        int(values["count"]),
+        "%(count)s failed login at %(who)s within a day, from %(ips_count)s addresses that never signed in before.",
+        "%(count)s failed logins at %(who)s within a day, from %(ips_count)s addresses that never signed in before.",
+        _number(values["count"]),
     )
     return summary % values, _(
         "Guessing cannot succeed against app passwords of full length, and it is slowed down and banned by itself."
@@ -52,7 +63,7 @@ def _failures(values: Evidence) -> tuple[str, str]:
 
 
 def _usernames(values: Evidence) -> tuple[str, str]:
-    summary = _("One source tried %(usernames_count)d usernames in %(count)d logins within a day.") % values
+    summary = _("One source tried %(usernames_count)s usernames in %(count)s logins within a day.") % values
     return summary, _(
         "Somebody goes through a list of names. Nothing is lost while no login succeeded; a network list on the SMTP"
         " users keeps strangers out for good."
@@ -68,14 +79,14 @@ def _network(values: Evidence) -> tuple[str, str]:
 
 
 def _woke(values: Evidence) -> tuple[str, str]:
-    summary = _("An app password of %(who)s was used again after %(slept_days)d days of silence, from %(ip)s.") % values
+    summary = _("An app password of %(who)s was used again after %(slept_days)s days of silence, from %(ip)s.") % values
     return summary, _(
         "Old passwords lie in backups, old machines and code. If nothing of yours uses it any more, revoke it."
     )
 
 
 def _guessed(values: Evidence) -> tuple[str, str]:
-    summary = _("%(who)s was signed in to from %(ip)s after %(guesses)d failed logins.") % values
+    summary = _("%(who)s was signed in to from %(ip)s after %(guesses)s failed logins.") % values
     return summary, _(
         "If you set up a client there and had to try, say that it was you. If not, revoke the app password now, and"
         " look through the messages that were sent since."
@@ -83,7 +94,7 @@ def _guessed(values: Evidence) -> tuple[str, str]:
 
 
 def _volume(values: Evidence) -> tuple[str, str]:
-    summary = _("%(who)s sent %(recipients)d emails in an hour in which it usually sends about %(usual)d.") % values
+    summary = _("%(who)s sent %(recipients)s emails in an hour in which it usually sends about %(usual)s.") % values
     return summary, _(
         "If it is a campaign or a busy day of yours, say so, and as much is usual from then on. If not, the"
         " application or its app password is in somebody else's hands: revoke it and look at the messages."
@@ -107,16 +118,24 @@ def _tls(values: Evidence) -> tuple[str, str]:
 
 
 def _canary(values: Evidence) -> tuple[str, str]:
-    summary = _("The canary password of %(who)s, which works nowhere, was tried from %(ip)s.") % values
-    return summary, _(
+    where = _(" from %(ip)s") % values if values["ip"] != "?" else ""
+    summary = _("The canary %(secret)s, which works nowhere, was tried%(where)s.")
+    return summary % {"secret": _secret(values), "where": where}, _(
         "Whoever tried it has read the place where you laid it. Treat every other secret in that place as known:"
         " revoke them and make new ones."
     )
 
 
 def _leaked(values: Evidence) -> tuple[str, str]:
-    summary = _("A live app password of %(who)s was seen where it does not belong.") % values
-    return summary, _("Revoke it, make a new one, and take the old one out of where it was seen.")
+    return _("The live secret %(secret)s was seen where it does not belong.") % {"secret": _secret(values)}, _(
+        "Revoke it, make a new one, and take the old one out of where it was seen."
+    )
+
+
+def _secret(values: Evidence) -> str:
+    """By its own name, where it is known, and whose it is."""
+    names = {"name": values["name"], "who": values["who"]}
+    return _("“%(name)s” of %(who)s") % names if values["name"] else _("of %(who)s") % names
 
 
 def _banned(values: Evidence) -> tuple[str, str]:
@@ -140,14 +159,20 @@ _WORDS: Final[dict[Kind, Callable[[Evidence], tuple[str, str]]]] = {
 }
 
 
-def _facts(evidence: Evidence) -> Iterator[tuple[str, str]]:
-    for name, label in _labels().items():
+def _facts(anomaly: Anomaly) -> Iterator[tuple[str, str]]:
+    evidence, labels = anomaly.evidence, _labels()
+    if anomaly.kind in {Kind.CANARY, Kind.LEAKED}:
+        labels["count"] = _("How often")
+    if evidence.get("ips") == [evidence.get("ip")]:
+        del labels["ips"]
+    for name, label in labels.items():
         if name in evidence and (text := _text(evidence[name])):
             yield label, text
 
 
 def _labels() -> dict[str, str]:
     return {
+        "name": _("The secret's name"),
         "ip": _("Address"),
         "network": _("Its network"),
         "ips": _("Addresses"),
@@ -182,7 +207,7 @@ def _text(value: Any) -> str:
         return ", ".join(str(each) for each in value)
     if isinstance(value, str):
         return _moment(value) or value
-    return str(value)
+    return _grouped(value) if isinstance(value, int) else str(value)
 
 
 def _moment(text: str) -> str:
