@@ -48,7 +48,8 @@ class Protected:
             self._named = named
             self._answers.clear()
 
-    def __contains__(self, ip: str) -> bool:
+    def __contains__(self, ip: object) -> bool:
+        assert isinstance(ip, str)
         answer = self._answers.get(ip)
         if answer is None:
             if len(self._answers) >= 20_000:

@@ -50,7 +50,7 @@ class Guard:
         self._pool = pool
         self._key = hashlib.sha256(b"guesses\0" + settings.GATEPOST_PEPPERS[0]).digest()
         self.protected = Protected((*settings.GATEPOST_PROXY_PEERS, *settings.GATEPOST_PROTECTED_NETWORKS))
-        self.model = Model(protected=self.protected.__contains__)
+        self.model = Model(protected=self.protected)
         self.shared = Shared(worker, hear=self._hear, news=self._news)
         self.watch = Watch(
             pool, worker=worker, protected=self.protected, lifted=self.model.forget, made=self.shared.tell_bans
@@ -85,7 +85,7 @@ class Guard:
         if not self.watch:
             return 0
         trusted = self.model.trust.address(ip, time.time())
-        left = self.watch.seconds_left(ip, trusted=trusted, now=asyncio.get_running_loop().time())
+        left = self.watch.seconds_left(ip, trusted=trusted, now=time.monotonic())
         return int(left) + 1 if left > 0 else 0
 
     def turned_away(self, ip: str) -> None:

@@ -15,7 +15,7 @@ address or neighbourhood does, and the very secret that succeeded lately from an
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 
 from relay.guessing.addresses import host_range, is_shared, neighbourhood
@@ -100,12 +100,12 @@ class Model:
     def __init__(
         self,
         *,
-        protected: Collection[str] | Callable[[str], bool],
+        protected: Container[str],
         trust: Trust | None = None,
         keys_max: int = KEYS_MAX,
     ) -> None:
         """protected: addresses for which only the rule of the pair holds, and that are never banned."""
-        self._protected = protected if callable(protected) else protected.__contains__
+        self._protected = protected
         self.trust = trust or Trust()
         self._keys_max = keys_max
         self._pairs: OrderedDict[tuple[str, str], Pair] = OrderedDict()
@@ -121,7 +121,7 @@ class Model:
     def wait(self, each: Try, now: float) -> int:
         """Seconds that this login must wait; 0: judge it."""
         wait = self._pair_wait(each, now)
-        if not self._protected(each.ip) and not self.trust.pair(each.ip, each.name, now):
+        if each.ip not in self._protected and not self.trust.pair(each.ip, each.name, now):
             wait = max(wait, self._address_wait(each.ip, now))
         if wait <= 0:
             return 0
@@ -155,7 +155,7 @@ class Model:
         pair.level = min(PAIR.most + 5, pair.level_at(now) + self._weight(each, now))
         pair.at = max(pair.at, now)
         self._names.add(each.name, now)
-        if self._protected(each.ip):
+        if each.ip in self._protected:
             return Counted(is_new=True)
         if pair.told_address < PER_NAME_MAX:
             pair.told_address += 1
@@ -169,7 +169,7 @@ class Model:
         pair = self._pair(each, now)
         tag = each.tag()
         # A mark of its own: a guess that was sent while it had to wait still counts when it is judged.
-        if not _is_new(pair, tag and b"waited" + tag) or self._protected(each.ip):
+        if not _is_new(pair, tag and b"waited" + tag) or each.ip in self._protected:
             return REPEATED
         return Counted(is_new=True, culprits=tuple(self._press(each, pair, tag, now)))
 

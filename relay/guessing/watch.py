@@ -1,13 +1,14 @@
 """The bans as one smtpd process knows them: read each second, made where the model names a culprit.
 
 Shapes  Watch.seconds_left(ip) -> of the ban that hits it, or 0. ban(Culprit): holds here at once, and as a row soon.
-Units   seconds; ends are on the event loop's clock, so that no clock but PostgreSQL's own decides when a ban ends.
+Units   seconds; ends are on a monotonic clock, so that no clock but PostgreSQL's own decides when a ban ends.
 Errors  None are raised: while PostgreSQL is away what is known holds to its end.
 """
 
 import asyncio
 import contextlib
 import json
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -116,7 +117,7 @@ class Watch:
     def ban(self, culprit: Culprit) -> None:
         if not settings.GATEPOST_BANS or culprit.cidr in self._known:
             return
-        self._provisional[culprit.cidr] = asyncio.get_running_loop().time() + PROVISIONAL_SECONDS
+        self._provisional[culprit.cidr] = time.monotonic() + PROVISIONAL_SECONDS
         self._wanted.append(culprit)
         self._told.set()
 
@@ -140,7 +141,7 @@ class Watch:
         ranges = await fetch_all(self._pool, READ_RANGES, [], timeout=3)
         self._protected.name(ip_network(cidr) for (cidr,) in ranges)
         rows = await fetch_all(self._pool, READ, [BANS_MAX], timeout=3)
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         self._known = {
             cidr: Known(now + seconds, frozenset(exempt)) for _id, cidr, seconds, exempt, lifted in rows if not lifted
         }
