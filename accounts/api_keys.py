@@ -11,7 +11,7 @@ Source  docs/data.md, ApiKey.
 import hashlib
 import hmac
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -103,7 +103,7 @@ def _check(name: str, scopes: list[str], expires_at: datetime | None) -> None:
         raise ApiKeyRefused(_("The end must lie in the future."), code="expires_at")
 
 
-def _record(action: str, api_key: ApiKey, actor: Actor, values: dict[str, object]) -> None:
+def _record(action: str, api_key: ApiKey, actor: Actor, values: Mapping[str, object]) -> None:
     record_change(
         action,
         organization_id=api_key.organization_id,
