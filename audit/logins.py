@@ -14,7 +14,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final
 
 from django.db import connection, transaction
-from django.db.models import Aggregate, Max, Min, Q, QuerySet, Sum, TextField
+from django.db.models import Aggregate, BooleanField, ExpressionWrapper, Max, Min, Q, QuerySet, Sum, TextField
 from django.utils import timezone
 
 from audit.models import AuthEvent, LoginDay, Result, RollupMark
@@ -136,7 +136,7 @@ def login_counts(organization_id: int | None, *, since: datetime, now: datetime 
 
 
 def _by_kind(rows: QuerySet[LoginDay] | QuerySet[AuthEvent]) -> dict[LoginKind, int]:
-    by_app_password = Q(app_password_id__isnull=False)
+    by_app_password = ExpressionWrapper(Q(app_password_id__isnull=False), output_field=BooleanField())
     kinds = rows.values_list("mechanism", "tls_version", by_app_password).annotate(attempts=Sum("count")).order_by()
     return {LoginKind(*kind): attempts for *kind, attempts in kinds}
 
@@ -183,8 +183,8 @@ def _key_of(use: LoginUse) -> tuple[Any, ...]:
 
 def _tail_since(since: datetime, now: datetime) -> datetime:
     """From where on events are read: a little before what the sums have, or all of the time if they have nothing."""
-    mark = _mark()
-    return max(since, min(mark, now) - TAIL) if mark else since
+    mark, first = _mark(), _midnight(since.astimezone(UTC).date())
+    return max(first, min(mark, now) - TAIL) if mark else first
 
 
 def _mark() -> datetime | None:
