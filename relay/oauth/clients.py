@@ -16,7 +16,7 @@ from uuid import UUID
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import OuterRef, Subquery
+from django.db.models import Exists, OuterRef, Q, Subquery
 from django.utils.translation import gettext as _
 
 from accounts.models import Organization, User
@@ -68,6 +68,15 @@ def consents_of(client: OAuthClient) -> list[Consent]:
     )
     rows = live.select_related("user", "smtp_user").annotate(began=began).order_by("-created")[:CONSENTS_SHOWN]
     return [Consent(row.token_family, row.user, row.smtp_user, row.began, row.created) for row in rows]
+
+
+def clients_for(smtp_user: SmtpUser) -> list[OAuthClient]:
+    """Those that may get tokens for it: its own services, and what a member has consented to."""
+    live = OAuthRefreshToken.objects.filter(
+        application=OuterRef("pk"), smtp_user=smtp_user, revoked=None, access_token__isnull=False
+    )
+    mine = OAuthClient.objects.filter(organization_id=smtp_user.organization_id)
+    return list(mine.filter(Q(smtp_user=smtp_user) | Exists(live)).order_by("name", "pk"))
 
 
 @transaction.atomic

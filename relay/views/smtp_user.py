@@ -20,6 +20,7 @@ from relay import cram_md5, credentials, domains, queries
 from relay.forms import NetworkForm, SenderForm, SmtpUserSettingsForm
 from relay.models import AppPassword, Message, SenderAddress, SendingDomain, SmtpUser
 from relay.networks import list_of
+from relay.oauth.clients import clients_for
 from relay.password_life import state_of
 from relay.snippets import VARIABLE, Door, snippets
 from relay.views.confirm import Question, ask
@@ -61,6 +62,7 @@ def show(request: MemberRequest, smtp_user: SmtpUser, *, status: int = 200, **fo
         "rows": queries.message_rows(
             Message.objects.filter(smtp_user=smtp_user).select_related("smtp_user").order_by("-received_at")[:LAST]
         ),
+        "oauth_clients": clients_for(smtp_user) if roles.can(request.membership, roles.API_KEYS_CHANGE) else [],
         "may_change": roles.can(request.membership, roles.SMTP_USERS_CHANGE),
     }
     return render(request, "relay/smtp_user.html", context | forms_sent, status=status)

@@ -233,3 +233,20 @@ def test_consents_are_seen_and_ended(browser: Client, alice_org: Organization, m
     assert event.values == {"smtp_user": mail_user.username, "member": "alice@alice.example"}
     assert browser.post(f"{path}consents/{ours.family}/end/").status_code == 302
     assert ChangeEvent.objects.filter(action="oauth_client.consent_ended").count() == 1
+
+
+def test_an_smtp_users_page_names_what_gets_tokens_for_it(
+    browser: Client, alice_org: Organization, mail_user: SmtpUser, vera: User, client_for: Any
+) -> None:
+    """Its services, and what somebody consented to; nothing else, and not to who may only look."""
+    page = f"/smtp-users/{mail_user.pk}/"
+    assert "Access tokens" not in browser.get(page).content.decode()
+    service(mail_user)
+    app = web_app(alice_org)
+    shown = browser.get(page)
+    assert [each.name for each in shown.context["oauth_clients"]] == ["Billing"]
+    app.exchange(app.code(browser, mail_user))
+    shown = browser.get(page)
+    assert [each.name for each in shown.context["oauth_clients"]] == ["Billing", "Tool"]
+    assert "Access tokens" in shown.content.decode()
+    assert "Access tokens" not in client_for(vera).get(page).content.decode()
