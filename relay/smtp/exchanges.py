@@ -22,7 +22,7 @@ from relay.smtp.replies import Reply
 from relay.smtp.state import SessionState
 
 JITTER_SECONDS = 0.03
-CHALLENGE_SECONDS = 0.05  # until SCRAM's first answer, at least: a name that must be looked up takes as long as another
+CHALLENGE_SECONDS = 0.1  # until SCRAM's first answer, at least: a name that must be looked up takes as long as another
 
 
 class AuthRefused(Exception):
