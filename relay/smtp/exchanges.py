@@ -13,6 +13,8 @@ import random
 import secrets
 import time
 
+from django.conf import settings
+
 from audit.models import Reason
 from relay import app_passwords
 from relay.directory import DirectoryUnavailable, Entry, canonical_username
@@ -45,7 +47,10 @@ class Exchanges(SessionState):
                     secret = await self._response(None, sasl.PASSWORD_CHALLENGE, username)
                     return sasl.password(username, sasl.text(secret))
                 case "OAUTHBEARER":
-                    return sasl.oauthbearer(await self._response(initial, sasl.EMPTY_CHALLENGE))
+                    return sasl.oauthbearer(
+                        await self._response(initial, sasl.EMPTY_CHALLENGE),
+                        discovery=f"{settings.GATEPOST_WEB_URL}/.well-known/oauth-authorization-server",
+                    )
                 case "XOAUTH2":
                     return sasl.xoauth2(await self._response(initial, sasl.EMPTY_CHALLENGE))
                 case sasl.CRAM_MD5:

@@ -137,13 +137,17 @@ def name(encoded: bytes) -> str:
         raise Malformed from None
 
 
-def oauthbearer(message: bytes) -> TokenLogin:
-    """GS2 head, then key=value pairs, each ended by ^A, and one ^A more. host and port say nothing that we ask."""
+def oauthbearer(message: bytes, *, discovery: str) -> TokenLogin:
+    """GS2 head, then key=value pairs, each ended by ^A, and one ^A more. host and port say nothing that we ask.
+
+    discovery: where a client that has no good token learns how to get one (RFC 7628 3.2.2, RFC 8414).
+    """
     head = gs2(message)
     pairs = _pairs(head.rest.removeprefix(b"\1"))
     token = _bearer(pairs.get("auth", ""))
     status = "invalid_token" if token else "invalid_request"
-    return TokenLogin(head.authzid, token, json.dumps({"status": status, "scope": SCOPE}).encode())
+    error = {"status": status, "scope": SCOPE, "openid-configuration": discovery}
+    return TokenLogin(head.authzid, token, json.dumps(error).encode())
 
 
 def xoauth2(message: bytes) -> TokenLogin:

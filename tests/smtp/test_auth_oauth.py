@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.conf import settings as conf
 from django.db import connection
 from django.utils import timezone
 
@@ -29,7 +30,8 @@ from tests.smtp.conftest import Client, RunningDoor, Sender, content
 from tests.smtp.test_auth import INVALID, OK, b64, disable, event_of, fence, suspend
 
 UNDECODABLE = "501 5.5.2 The response could not be decoded"
-BEARER_ERROR = {"status": "invalid_token", "scope": "smtp.send"}
+DISCOVERY = f"{conf.GATEPOST_WEB_URL}/.well-known/oauth-authorization-server"
+BEARER_ERROR = {"status": "invalid_token", "scope": "smtp.send", "openid-configuration": DISCOVERY}
 XOAUTH2_ERROR = {"status": "400", "schemes": "Bearer", "scope": "smtp.send"}
 ERRORS = {"OAUTHBEARER": BEARER_ERROR, "XOAUTH2": XOAUTH2_ERROR}
 MECHANISMS = list(ERRORS)
@@ -184,7 +186,7 @@ def test_a_token_of_another_scope(door: RunningDoor, sender: Sender) -> None:
 
 def test_no_token_at_all(door: RunningDoor, sender: Sender) -> None:
     """Another scheme or none is told so in OAUTHBEARER, and refused like a bad token."""
-    missing = {"status": "invalid_request", "scope": "smtp.send"}
+    missing = {**BEARER_ERROR, "status": "invalid_request"}
     client = door.client()
     assert said(client.say("AUTH OAUTHBEARER " + b64("n,,\x01auth=Basic abc\x01\x01"))) == missing
     assert client.say("AQ==") == INVALID
@@ -210,6 +212,13 @@ def test_what_cannot_be_read(door: RunningDoor, sender: Sender, token: str) -> N
     client.say("AUTH XOAUTH2")
     assert client.say("*") == "501 5.7.0 Authentication cancelled"
     assert client.say(f"AUTH XOAUTH2 {xoauth2(token, sender.username)}") == OK
+
+
+def test_where_to_get_a_token_is_told(client: Any) -> None:
+    """The address in the error answers anybody, with the endpoint that issues tokens."""
+    found = client.get(DISCOVERY.removeprefix(conf.GATEPOST_WEB_URL))
+    assert found.status_code == 200
+    assert found.json()["token_endpoint"].startswith(conf.GATEPOST_WEB_URL)
 
 
 def test_a_failure_takes_a_fixed_time(door: RunningDoor, sender: Sender) -> None:
@@ -398,7 +407,9 @@ def test_smtplib(door: RunningDoor, sender: Sender, token: str, mechanism: str) 
 
 def test_messages_are_told_apart() -> None:
     """host, port and unknown pairs say nothing; the scheme's case does not matter; a^A end is needed."""
-    login = sasl.oauthbearer(b"n,a=app.alice,\x01host=h\x01port=1\x01x=y\x01auth=bearer  t.o-k~+/=\x01\x01")
+    login = sasl.oauthbearer(
+        b"n,a=app.alice,\x01host=h\x01port=1\x01x=y\x01auth=bearer  t.o-k~+/=\x01\x01", discovery=DISCOVERY
+    )
     assert (login.username, login.token) == ("app.alice", "t.o-k~+/=")
     assert "token" not in repr(login) or "t.o-k" not in repr(login)
     login = sasl.xoauth2(b"user=App.Alice\x01auth=Bearer abc\x01\x01")
