@@ -10,6 +10,7 @@ from typing import cast
 from celery import shared_task
 
 from accounts.retention import delete_ended_sessions, delete_old_failures
+from audit.anomalies.cases import forget_old_cases
 from audit.anomalies.watch import forget_old_habits, watch
 from audit.logins import roll_up_login_days
 from audit.partitions import make_partitions as make_partitions_ahead
@@ -120,4 +121,5 @@ def delete_expired() -> None:
     delete_told_alarms()
     delete_old_reports()
     forget_old_habits()
+    forget_old_cases()
     forget_old_hours()

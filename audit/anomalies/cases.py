@@ -33,6 +33,7 @@ QUIET: Final[Mapping[str, timedelta]] = {  # an open case of which nothing was s
     Kind.VOLUME: timedelta(hours=48),
 }
 QUIET_ELSE: Final = timedelta(days=14)
+KEPT: Final = timedelta(days=400)  # after it was closed
 
 
 def raise_alert(
@@ -93,6 +94,12 @@ def close_ended(*, now: datetime) -> int:
             with transaction.atomic():
                 ended += close(anomaly, state=State.ENDED, by="", now=now)
     return ended
+
+
+def forget_old_cases(*, now: datetime | None = None) -> int:
+    """How many, their mails not counted."""
+    _rows, of_model = Anomaly.objects.filter(closed_at__lt=(now or timezone.now()) - KEPT).delete()
+    return of_model.get("audit.Anomaly", 0)
 
 
 def plain(value: Any) -> Any:

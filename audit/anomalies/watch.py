@@ -30,7 +30,8 @@ from audit.rollup import roll_up_auth_hours
 
 MARK: Final = "anomalies"
 LOCK: Final = 0x6761_7465_0006  # advisory, in the transaction: of runs, and of "this was me"
-_LATE: Final = timedelta(minutes=10)  # after the hour, in which the one before is still looked at
+_LATE: Final = timedelta(minutes=10)  # after an hour, in which it is still looked at
+_CAUGHT_UP: Final = timedelta(hours=24)  # after a longer pause the hours before are not judged any more
 _BATCH: Final = 2_000
 KEPT: Final = {HabitKind.NETWORK: 120, HabitKind.CLIENT: 180, HabitKind.TLS: 365, HabitKind.PASSWORD: 730}  # days
 
@@ -59,7 +60,7 @@ def watch(now: datetime | None = None) -> Watched:
                 profiles.learn(use)
             findings: list[Finding] = []
         else:
-            findings = [*_judged(uses, failures, profiles, now=now), *_volumes(now)]
+            findings = [*_judged(uses, failures, profiles, now=now), *_volumes(mark, now)]
         _write(profiles.changed.values())
         for finding in findings:
             _raise(finding, now=now)
@@ -97,10 +98,12 @@ def _most_first(ips: set[str], failures: Iterable[Failure]) -> list[str]:
     return sorted(counts, key=lambda ip: (-counts[ip], ip))[: reading.ADDRESSES_MAX]
 
 
-def _volumes(now: datetime) -> Iterator[Finding]:
-    hour = full_hour(now)
-    for each in (hour, hour - timedelta(hours=1)) if now - hour < _LATE else (hour,):
-        yield from _volumes_of(each)
+def _volumes(mark: datetime, now: datetime) -> Iterator[Finding]:
+    """The running hour, and those since the last run: the one before is still counted for some minutes."""
+    hour = full_hour(max(mark - _LATE, now - _CAUGHT_UP))
+    while hour <= now:
+        yield from _volumes_of(hour)
+        hour += timedelta(hours=1)
 
 
 def _volumes_of(hour: datetime) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ from typing import Any
 from django.db.models import Count, F, Max, Min, Q
 
 from accounts.models import Organization
+from audit.anomalies.models import Anomaly, Severity, State
 from relay.models import DeliveryAttempt, Recipient, Worker
 from relay.ops.flow import Flow, RefusedReason, flow_of
 from relay.ops.usage import NearLimit, near_limit
@@ -89,6 +90,7 @@ class Floor:
     refused: list[RefusedReason]
     near_limit: list[NearLimit]
     pending: list[Organization]
+    critical_alerts: int = 0  # open ones, of all customers and the installation
 
     def flow(self, name: str) -> Flow:
         return next(flow for flow in self.flows if flow.name == name)
@@ -110,6 +112,7 @@ def floor_of(*, now: datetime) -> Floor:
         pending=list(
             Organization.objects.filter(state=Organization.State.PENDING, is_system=False).order_by("created_at")
         ),
+        critical_alerts=Anomaly.objects.filter(state=State.OPEN, severity=Severity.CRITICAL).count(),
     )
 
 

@@ -28,7 +28,7 @@ class Trouble:
 
 
 def troubles_of(floor: Floor) -> list[Trouble]:
-    checks = (_workers, _queue, _next_hops, _logins, _limits)
+    checks = (_workers, _queue, _next_hops, _logins, _alerts, _limits)
     found = [trouble for check in checks for trouble in check(floor)]
     return sorted(found, key=lambda trouble: trouble.level != GRAVE)
 
@@ -82,6 +82,14 @@ def _logins(floor: Floor) -> Iterator[Trouble]:
         yield Trouble(
             NOTABLE, text % {"refused": refused, "accepted": accepted}, _attempts(period="5m", result="refused")
         )
+
+
+def _alerts(floor: Floor) -> Iterator[Trouble]:
+    if floor.critical_alerts:
+        text = ngettext(
+            "%(count)d critical alert is open.", "%(count)d critical alerts are open.", floor.critical_alerts
+        )
+        yield Trouble(NOTABLE, text % {"count": floor.critical_alerts}, reverse("relay:ops_alerts"))
 
 
 def _limits(floor: Floor) -> Iterator[Trouble]:

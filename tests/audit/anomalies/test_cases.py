@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 
-from audit.anomalies.cases import close, close_ended, raise_alert
+from audit.anomalies.cases import KEPT, close, close_ended, forget_old_cases, raise_alert
 from audit.anomalies.hooks import AnomalyEvent, on_anomaly
 from audit.anomalies.models import Anomaly, Kind, Severity, State
 
@@ -138,3 +138,14 @@ def test_two_processes_open_one_case() -> None:
     for thread in threads:
         thread.join(30)
     assert Anomaly.objects.count() == 1
+
+
+@pytest.mark.django_db
+def test_old_cases_are_forgotten() -> None:
+    """Closed ones after their time; an open one stays, however old."""
+    with transaction.atomic():
+        close(canary(), state=State.DISMISSED, by="alice@example.com", now=NOON)
+    canary(key="canary:8")
+    assert forget_old_cases(now=NOON + KEPT) == 0
+    assert forget_old_cases(now=NOON + KEPT + HOUR) == 1
+    assert Anomaly.objects.get().key == "canary:8"

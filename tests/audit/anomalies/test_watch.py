@@ -216,3 +216,12 @@ def test_what_was_not_seen_for_long_is_forgotten(ordinary: datetime, sign_in: Si
     Habit.objects.filter(kind="tls").update(taught_at=ordinary)
     forget_old_habits(now=later)
     assert list(Habit.objects.values_list("kind", flat=True)) == ["tls"]
+
+
+def test_hours_that_were_missed_are_judged_later(sending: datetime) -> None:
+    """After a pause of some hours the hours in between are judged too."""
+    send(sending - HOUR, 3_000)
+    RollupMark.objects.filter(name=MARK).update(done_until=sending - 2 * HOUR)
+    watch()
+    case = Anomaly.objects.get(kind=Kind.VOLUME)
+    assert case.evidence["hour"] == (sending - HOUR).isoformat()

@@ -175,3 +175,12 @@ def test_a_long_list_has_pages(alice_client: Client, alert: MakeAlert) -> None:
     first = alice_client.get("/alerts/")
     assert len(first.context["rows"]) == 25
     assert len(alice_client.get("/alerts/" + first.context["older"]).context["rows"]) == 5
+
+
+def test_the_floor_names_critical_alerts(carol: User, client_for: Callable[..., Client], alert: MakeAlert) -> None:
+    """Open critical ones of any customer are among what is wrong now; others are not."""
+    client = client_for(carol)
+    alert(Kind.CLIENT)
+    assert "critical alert" not in text(client, "/ops/")
+    alert(Kind.GUESSED, severity=Severity.CRITICAL)
+    assert "1 critical alert is open." in text(client, "/ops/")
