@@ -52,6 +52,7 @@ class SmtpUserChange(Body):
     recipients_per_hour_per_ip: int | None = PER_HOUR
     cram_md5: bool | None = Field(
         default=None,
+        strict=True,
         description="true: app passwords made from now on are kept encrypted beside their hash and work with CRAM-MD5,"
         " where the operator allows it (422 otherwise). false: they are forgotten. Weak: only for devices that know"
         " nothing else.",

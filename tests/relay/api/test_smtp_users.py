@@ -129,3 +129,12 @@ def test_cram_md5_where_it_is_not_allowed(call, shop) -> None:
     assert "not offered here" in response.json()["detail"]
     shop.refresh_from_db()
     assert (shop.cram_md5_enabled_at, shop.description) == (None, "")
+
+
+@pytest.mark.parametrize("value", ["yes", 1, "true", []])
+def test_cram_md5_is_true_or_false(call, shop, settings, value) -> None:
+    """Nothing else switches it on."""
+    settings.GATEPOST_CRAM_MD5 = True
+    assert call("PATCH", f"/smtp-users/{shop.pk}", {"cram_md5": value}).status_code == 422
+    shop.refresh_from_db()
+    assert shop.cram_md5_enabled_at is None
