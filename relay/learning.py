@@ -18,12 +18,13 @@ from itertools import pairwise
 from typing import Any
 
 from django.db import IntegrityError, transaction
-from django.db.models import QuerySet
+from django.db.models import Max, QuerySet, Sum
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from accounts.models import Organization
 from audit.changes import Actor, record_change
+from audit.models import AuthHour, Reason
 from relay.models import NetworkLearning
 from relay.networks import (
     LABEL_MAX,
@@ -43,6 +44,7 @@ from relay.retention import DEFAULT_RETENTION_DAYS
 
 PREVIEW_DAYS = 30
 DAYS_MOST = 90
+SHUT_MOST = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +169,29 @@ def draft_of(learning: NetworkLearning, *, now: datetime | None = None) -> Draft
     days = min(PREVIEW_DAYS, days_most(learning.organization))
     shown = preview(owner_of(learning), [each.network for each in ranges], days=days, now=now)
     return Draft(tuple(ranges), proposal, learning.draft is not None, shown)
+
+
+@dataclass(frozen=True, slots=True)
+class Shut:
+    """An address that gave a right app password and was refused by a list of the organization."""
+
+    ip: str
+    count: int
+    last_at: datetime
+
+
+def shut_out(learning: NetworkLearning, *, most: int = SHUT_MOST) -> list[Shut]:
+    """Since the learning counts, most first: whoever is theirs belongs into the ranges. From the sums, so not of one
+    app password, which they do not know."""
+    if learning.app_password_id is not None:
+        return []
+    hours = AuthHour.objects.filter(
+        organization_id=learning.organization_id, hour__gte=learning.since, reason=Reason.NETWORK
+    )
+    if learning.smtp_user_id is not None:
+        hours = hours.filter(smtp_user_id=learning.smtp_user_id)
+    sums = hours.values("ip").annotate(attempts=Sum("count"), latest=Max("last_at")).order_by("-attempts", "ip")
+    return [Shut(row["ip"], row["attempts"], row["latest"]) for row in sums[:most]]
 
 
 @transaction.atomic

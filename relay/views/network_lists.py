@@ -23,7 +23,7 @@ from accounts import roles
 from accounts.access import MemberRequest, actor_of, member_required, recent_mfa_required
 from relay import learning
 from relay.forms import NetworkForm
-from relay.learning import Draft
+from relay.learning import Draft, Shut
 from relay.models import AppPassword, Network, NetworkLearning, SmtpUser
 from relay.network_forms import LearningForm, RangeForm, ranges_of
 from relay.networks import Allowlist
@@ -54,6 +54,7 @@ class LearningView:
     draft: Draft
     rows: list[tuple[RangeForm, str]]  # each range's form, and the words of its evidence
     formset: "BaseFormSet[RangeForm]"
+    shut_out: list[Shut]
 
 
 @require_safe
@@ -246,7 +247,8 @@ def _shown(found: NetworkLearning, sent: "BaseFormSet[RangeForm] | None") -> Lea
     formset = sent if sent is not None else ranges_of(None, draft.ranges)
     words = {str(each.network): evidence_words(each) for each in draft.proposal.ranges}
     rows = [(form, words.get(str(form["cidr"].value() or ""), "")) for form in formset]
-    return LearningView(found, learning.is_over(found, timezone.now()), draft, rows, formset)
+    over = learning.is_over(found, timezone.now())
+    return LearningView(found, over, draft, rows, formset, learning.shut_out(found))
 
 
 def evidence_words(each: Proposed) -> str:

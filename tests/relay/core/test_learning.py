@@ -13,6 +13,7 @@ from audit.changes import SYSTEM, Actor, verify_chain
 from audit.logins import roll_up_login_days
 from audit.models import ChangeEvent, Reason, Result
 from audit.record import attempt, record_auth_event
+from audit.rollup import roll_up_auth_hours
 from relay.credentials import create_app_password, create_smtp_user, revoke_app_password
 from relay.learning import (
     Draft,
@@ -24,6 +25,7 @@ from relay.learning import (
     is_over,
     learnings_of,
     save_draft,
+    shut_out,
     start,
     stop,
 )
@@ -270,3 +272,24 @@ def test_of_two_enforcings_at_once_one_is_told(alice_org: Organization, transact
     results = at_once([lambda: enforce(learning, seen=seen, actor=SYSTEM)] * 2)
     assert sorted(type(result).__name__ for result in results) == ["Allowlist", "NetworkRefused"]
     assert cidrs(Allowlist(alice_org)) == ["192.0.2.0/24"]
+
+
+def test_who_was_shut_out_with_the_right_secret(
+    alice_org: Organization, bob_org: Organization, app: SmtpUser, password: AppPassword, sign_in: SignIn
+) -> None:
+    """Refused by a list though the app password was right: named, most first, for the lists whose sums know it."""
+    other = create_smtp_user(alice_org, name="other", excess="hold", actor=SYSTEM)
+    sign_in("203.0.113.9", reason=Reason.NETWORK, count=3)
+    sign_in("203.0.113.7", reason=Reason.NETWORK, count=5, smtp_user_id=other.pk)
+    sign_in("203.0.113.8", reason=Reason.NETWORK, ago=9 * DAY)
+    sign_in("203.0.113.6", reason=Reason.WRONG_PASSWORD)
+    roll_up_auth_hours()
+    expected = {
+        Allowlist(alice_org): [("203.0.113.7", 5), ("203.0.113.9", 3)],
+        Allowlist(alice_org, app): [("203.0.113.9", 3)],
+        Allowlist(alice_org, app, password): [],
+        Allowlist(bob_org): [],
+    }
+    for owner, wanted in expected.items():
+        learning = start(owner, days=1, history_days=7, actor=SYSTEM)
+        assert [(shut.ip, shut.count) for shut in shut_out(learning)] == wanted
