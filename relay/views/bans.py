@@ -50,10 +50,10 @@ def lift(request: MemberRequest, ban_id: int) -> HttpResponse:
 def _question(own: OwnBan) -> Question:
     addresses: dict[str, Any] = {"addresses": ", ".join(own.addresses)}
     text = ngettext(
-        "%(addresses)s may connect again within a second. If what failed there goes on guessing, it is banned again,"
-        " and for longer: correct it first.",
-        "%(addresses)s may connect again within a second. If what failed there goes on guessing, they are banned"
-        " again, and for longer: correct it first.",
+        "%(addresses)s may connect again within a second. If what failed there goes on guessing, it is banned again:"
+        " correct it first.",
+        "%(addresses)s may connect again within a second. If what failed there goes on guessing, they are banned again:"
+        " correct it first.",
         len(own.addresses),
     )
     title = _("Lift the ban of %(range)s?") % {"range": own.ban.cidr}
