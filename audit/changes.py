@@ -136,7 +136,7 @@ def record_change(
 
 
 def erase_values(event: ChangeEvent, *, actor: Actor = SYSTEM) -> ChangeEvent:
-    """Erase the values and the address of a change for good, and record that. The chain stays whole; who did what stays proved."""
+    """Erase values and address of a change for good, and record that. The chain stays whole, who did what proved."""
     with transaction.atomic():
         ChangeEvent.objects.filter(pk=event.pk).update(values=None, salt=None, ip=None)
         event.values = event.salt = event.ip = None

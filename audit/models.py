@@ -95,6 +95,7 @@ class AuthEvent(models.Model):
             models.Index(fields=["organization_id", "kind", "-at"], name="auth_event_organization_kind"),
             models.Index(fields=["smtp_user_id", "kind", "-at"], name="auth_event_smtp_user_kind"),
             models.Index(fields=["ip", "organization_id", "kind", "-at"], name="auth_event_ip_kind"),
+            models.Index(fields=["ip", "kind", "-at"], name="auth_event_address_kind"),
             models.Index(fields=["username_given", "organization_id", "kind", "-at"], name="auth_event_username_kind"),
             models.Index(fields=["kind", "-at"], name="auth_event_kind"),
             models.Index(fields=["reference"], name="auth_event_reference"),
@@ -151,7 +152,7 @@ class AuthDay(models.Model):
         ]
         indexes = [
             models.Index(fields=["organization_id", "-day"], name="auth_day_organization"),
-            models.Index(fields=["ip", "-day"], name="auth_day_ip"),
+            models.Index(fields=["day", "ip", "organization_id", "result", "reason"], name="auth_day_address"),
         ]
 
 

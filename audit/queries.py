@@ -8,7 +8,7 @@ Errors  ValueError for an address, network or cursor that is none; views check w
 Source  docs/data.md.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from ipaddress import ip_network
 from typing import Any
@@ -20,6 +20,7 @@ from audit import pages
 from audit.models import AuthEvent, AuthHour, Reason, Result
 from audit.pages import NONE
 from audit.record import printable, read_ip
+from audit.retention import kept_since
 
 __all__ = ["NONE", "NO_FILTERS", "AuthFilters", "Cursor", "auth_events", "filtered_events"]
 
@@ -43,7 +44,6 @@ class AuthFilters:
 
 
 NO_FILTERS = AuthFilters()
-DAYS_MAX = 100  # days of an address that are looked up one by one; where there are more, time is read in stretches
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +70,14 @@ def auth_events(
     organization_id: int | None, *, filters: AuthFilters = NO_FILTERS, before: Cursor | None = None, limit: int = 50
 ) -> list[AuthEvent]:
     """A page of events, newest first. The next page is before=Cursor.of(the last one). Raises pages.SearchTooLong."""
+    filters = _kept(organization_id, filters)
     if filters.reference:
         events = filtered_events(organization_id, filters=filters)
         if before:
             events = events.filter(Q(at__lt=before.at) | Q(at=before.at, id__lt=before.id))
         return list(events.order_by("-at", "-id")[:limit])
+    if organization_id is not None and _is_anothers(organization_id, filters.smtp_user_id):
+        return []
     wanted = pages.Wanted(
         kinds=pages.kinds_of(
             organization_id,
@@ -89,7 +92,28 @@ def auth_events(
         before=(before.at, before.id) if before else None,
         days=_days(organization_id, filters),
     )
-    return pages.read(wanted, limit=limit)
+    if organization_id is not None or not filters.username:
+        return pages.read(wanted, limit=limit)
+    # A name is one organization's, or nobody's; the index has the organization between name and kind.
+    nobodys = pages.read(replace(wanted, nobodys=True), limit=limit)
+    owner = _owner_of(filters.username)
+    theirs = pages.read(replace(wanted, conditions=[*wanted.conditions, owner]), limit=limit) if owner else []
+    return sorted([*nobodys, *theirs], key=lambda event: (event.at, event.id), reverse=True)[:limit]
+
+
+def _is_anothers(organization_id: int, smtp_user_id: int | None) -> bool:
+    """Any row of an SMTP user tells whose it is: its rows need not be looked through for one of somebody else's."""
+    if smtp_user_id is None:
+        return False
+    owners = AuthEvent.objects.filter(smtp_user_id=smtp_user_id).values_list("organization_id", flat=True)[:1]
+    return any(owner != organization_id for owner in owners)
+
+
+def _owner_of(username: str) -> tuple[str, int] | None:
+    """As a condition: the organization to which the name belongs, if it does to any."""
+    owned = AuthEvent.objects.filter(_named(username), organization_id__isnull=False)
+    found = list(owned.values_list("organization_id", flat=True)[:1])  # in no order: any row tells
+    return ("organization_id = %s", found[0]) if found and found[0] is not None else None
 
 
 def _conditions(organization_id: int | None, filters: AuthFilters) -> list[tuple[str, Any]]:
@@ -115,22 +139,36 @@ def _conditions(organization_id: int | None, filters: AuthFilters) -> list[tuple
     return found
 
 
-def _days(organization_id: int | None, filters: AuthFilters) -> list[date] | None:
-    """An address (or range) and whose it is may each be everywhere, and together nowhere: no index has both."""
+def _days(organization_id: int | None, filters: AuthFilters) -> dict[date, list[str]] | None:
+    """An address (or range) and what it did may each be everywhere, and together nowhere: the sums know."""
     if not (filters.ip or filters.cidr):
         return None
-    return pages.days_of(
-        organization_id,
-        ips=_addresses(filters),
-        smtp_user_id=filters.smtp_user_id,
-        result=filters.result,
-        reason=filters.reason,
-        most=DAYS_MAX,
-    )
+    network = ip_network(filters.cidr.strip(), strict=False) if filters.cidr else ip_network(str(read_ip(filters.ip)))
+    equal = {
+        "organization_id": organization_id,
+        "smtp_user_id": filters.smtp_user_id,
+        "result": filters.result,
+        "reason": filters.reason,
+    }
+    if filters.ip:
+        equal["ip"] = str(read_ip(filters.ip))
+    days = pages.days_of(str(network[0]), str(network[-1]), equal=equal, since=filters.since, until=filters.until)
+    if days and filters.username:
+        return None  # the name's index or the address's: PostgreSQL knows which has less
+    return {day: [] for day in days} if filters.smtp_user_id is not None else days
+
+
+def _kept(organization_id: int | None, filters: AuthFilters) -> AuthFilters:
+    """What is past an organization's retention is hidden at once, whenever it will be deleted."""
+    floor = kept_since(organization_id) if organization_id is not None else None
+    if floor is None or (filters.since and filters.since >= floor):
+        return filters
+    return replace(filters, since=floor)
 
 
 def filtered_events(organization_id: int | None, *, filters: AuthFilters) -> QuerySet[AuthEvent]:
     """All that pass the filters, unordered: for exports and facets."""
+    filters = _kept(organization_id, filters)
     events = AuthEvent.objects.all()
     if organization_id is not None:
         events = events.filter(organization_id=organization_id)

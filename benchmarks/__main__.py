@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Sequence
 
-from benchmarks import accept, folding, guesses, idle, large, revocation, timing
+from benchmarks import accept, authlog, folding, guesses, idle, large, revocation, rollup, timing
 from benchmarks.cores import CoresMissing
 
 
@@ -22,6 +22,8 @@ BENCHMARKS: dict[str, Callable[[Sequence[str]], int]] = {
     "large": large.main,
     "revocation": revocation.main,
     "anomalies": _anomalies,
+    "authlog": authlog.main,
+    "rollup": rollup.main,
 }
 
 

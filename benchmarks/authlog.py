@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def drawn(rows: Sequence[dict[str, Any]], *, draws: int, seed: int = 7) -> Iterator[Asked]:
     """Every set of filters of every door, so many times."""
-    chance = random.Random(seed)  # noqa: S311  # the same questions each time
+    chance = random.Random(seed)  # the same questions each time
     for door, columns in DOORS.items():
         for chosen in itertools.product(*(("", *column) for column in columns)):
             names = tuple(name for name in chosen if name)

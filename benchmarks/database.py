@@ -1,4 +1,4 @@
-"""An embedded PostgreSQL with Gatepost's tables, and a Valkey, without smtpd and web: for benchmarks of what lies in it.
+"""An embedded PostgreSQL with Gatepost's tables, and a Valkey, for benchmarks of what lies in it.
 
 Shapes  `with Database(state) as database`: database.superuser() connects; database.run(module, ...) starts a Python
         module with Django set up for it. The state directory is made anew and removed afterwards.

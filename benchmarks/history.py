@@ -45,13 +45,14 @@ _ROWS = """
             WHEN customer = 1 AND r4 < 0.45 THEN inet '10.1.0.1'
             ELSE inet '10.0.0.0' + (customer * 1024 + person %% 250 + floor(r8 * 3)::int * 256) END AS ip
         FROM (
-            SELECT %(day)s::timestamptz + random() * %(length)s::interval AS at, random() AS r4, random() AS r5, random() AS r6,
-                random() AS r7, random() AS r8, customer,
+            SELECT %(day)s::timestamptz + random() * %(length)s::interval AS at, random() AS r4,
+                random() AS r5, random() AS r6, random() AS r7, random() AS r8, customer,
                 floor(power(random(), 4) * CASE customer WHEN 1 THEN 2000 ELSE 3 END)::int AS person,
                 CASE WHEN r2 < 0.70 THEN 'ok' WHEN r2 < 0.82 THEN 'wrong_password' WHEN r2 < 0.96 THEN 'unknown_user'
                      WHEN r2 < 0.97 THEN 'throttled' WHEN r2 < 0.98 THEN 'clear_text' WHEN r2 < 0.985 THEN 'revoked'
                      WHEN r2 < 0.99 THEN 'network' WHEN r2 < 0.995 THEN 'user_disabled' WHEN r2 < 0.999 THEN 'malformed'
-                     WHEN r2 < 0.9995 THEN 'aborted' WHEN r2 < 0.9999 THEN 'unavailable' WHEN r2 < 0.99999 THEN 'expired'
+                     WHEN r2 < 0.9995 THEN 'aborted' WHEN r2 < 0.9999 THEN 'unavailable'
+                     WHEN r2 < 0.99999 THEN 'expired'
                      ELSE 'identity' END AS reason
             FROM (SELECT random() AS r2, CASE WHEN random() < 0.5 THEN 1
                          ELSE 2 + floor(power(random(), 3) * {others})::int END AS customer
@@ -92,6 +93,14 @@ def _day(connection: psycopg.Connection[Any], *, day: datetime, length: timedelt
     connection.execute(f"ALTER TABLE {name} ADD CHECK (at >= '{day}' AND at < '{end}')")
     connection.execute(f"ALTER TABLE audit_authevent ATTACH PARTITION {name} FOR VALUES FROM ('{day}') TO ('{end}')")
     connection.execute(f"ALTER TABLE {name} OWNER TO gatepost")
+
+
+def rows_into(cursor: Any, *, rows: int, batch: int = 2000) -> None:
+    """Events of the last two days as smtpd stores them: some thousand a statement, through the table's triggers."""
+    statement = _ROWS.format(table="audit_authevent", others=CUSTOMERS - 1, base=BASE)
+    since = datetime.now(UTC) - timedelta(days=2)
+    for first in range(0, rows, batch):
+        cursor.execute(statement, {"day": since, "length": timedelta(days=2), "rows": min(batch, rows - first)})
 
 
 def sampled(connection: psycopg.Connection[Any], *, rows: int) -> Iterator[dict[str, Any]]:

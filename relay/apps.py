@@ -5,11 +5,14 @@ class RelayConfig(AppConfig):
     name = "relay"
 
     def ready(self) -> None:
-        """What the floors below call without knowing the relay: usage counters, word to smtpd, mail about alerts."""
+        """What the floors below call without knowing the relay: usage counters, plans' retention, word to smtpd, mail."""
         from accounts import organizations, plans
         from audit.anomalies import hooks
+        from audit.retention import kept_days
         from relay import alert_mail, credentials
+        from relay.retention import days_kept
 
         plans.usage_counters["smtp_users"] = credentials.smtp_users_of
         organizations.on_state_change.append(credentials.organization_changed)
+        kept_days[:] = [days_kept]
         hooks.on_anomaly.append(alert_mail.on_anomaly)

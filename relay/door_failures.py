@@ -101,7 +101,7 @@ EXPLANATIONS: Final[dict[str, Explained]] = {
 
 
 def theirs(organization_id: int, ip: str, *, own: str | None) -> bool:
-    return ip == own or _accepted(organization_id).filter(ip=ip).exists() or _pending(organization_id, ip)
+    return bool(ip == own or _accepted(organization_id).filter(ip=ip).exists() or _pending(organization_id, ip))
 
 
 def addresses_of(organization_id: int) -> list[str]:
@@ -152,7 +152,10 @@ def _nameless(ip: str, *, since: datetime) -> Iterable[AuthEvent]:
         nobodys=True,
         since=since,
     )
-    return pages.read(wanted, limit=ROWS)
+    try:
+        return pages.read(wanted, limit=ROWS)
+    except pages.SearchTooLong:
+        return []  # what failed at the door is told all the same
 
 
 def _of_row(row: DoorFailure) -> Failure:
@@ -191,4 +194,4 @@ def is_theirs_at(organization_id: int, place: str, *, own: str | None) -> bool:
     network = ip_network(place)
     if own and read_ip(own) in network:
         return True
-    return _accepted(organization_id).filter(Q(ip__gte=str(network[0])) & Q(ip__lte=str(network[-1]))).exists()
+    return bool(_accepted(organization_id).filter(Q(ip__gte=str(network[0])) & Q(ip__lte=str(network[-1]))).exists())

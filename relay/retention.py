@@ -63,6 +63,12 @@ def retention_days() -> dict[int, int]:
     return dict(Subscription.objects.values_list("organization_id", "plan__retention_days"))
 
 
+def days_kept(organization_id: int) -> int | None:
+    """Of one organization; None if it has no plan."""
+    plans = Subscription.objects.filter(organization_id=organization_id)
+    return plans.values_list("plan__retention_days", flat=True).first()
+
+
 def delete_expired_content(*, now: datetime | None = None) -> int:
     """Deletes the content of mail past its retention, in short transactions. Returns how many messages lost theirs."""
     now = now or timezone.now()

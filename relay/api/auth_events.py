@@ -7,6 +7,7 @@ from uuid import UUID
 from ninja import Field, Query, Router
 
 from audit.models import AuthEvent, Reason, Result
+from audit.pages import SearchTooLong
 from audit.queries import AuthFilters, Cursor, auth_events
 from relay.api.keys import ApiRequest, Scope, needs
 from relay.api.problems import ProblemError
@@ -67,6 +68,9 @@ def list_auth_events(
         rows = auth_events(request.auth.organization_id, filters=_asked(filters), before=place, limit=limit + 1)
     except ValueError as error:  # an address or range that is none
         raise ProblemError("validation", str(error)) from None
+    except SearchTooLong:
+        detail = "Too much lies between what fits: ask for a shorter time (after, before), or with fewer filters."
+        raise ProblemError("validation", detail) from None
     more = len(rows) > limit
     return {"items": rows[:limit], "next_cursor": str(Cursor.of(rows[limit - 1])) if more else None}
 

@@ -39,7 +39,7 @@ class ConnectionFailuresOut(Schema):
     **needs(Scope.AUTH_EVENTS_READ),
 )
 def list_connection_failures(request: ApiRequest, ip: Annotated[Text, Query(max_length=64)] = "") -> Any:
-    """Of an address (without ip: your own) from which one of your SMTP users signed in within 30 days, or the one that asks; newest first."""
+    """Of an address from which one of your SMTP users signed in within 30 days; without ip, of the one that asks."""
     own = peer_address(request)
     address = address_of(ip) if ip else own
     if address is None:

@@ -24,11 +24,13 @@ from django.utils.translation import gettext_lazy
 from accounts import roles
 from accounts.access import MemberRequest, member_required
 from audit.models import AuthEvent, Reason, Result
+from audit.pages import SearchTooLong
 from audit.queries import AuthFilters, Cursor, auth_events, filtered_events
 from audit.reasons import explain
 from relay.models import AppPassword, SmtpUser
 
 PAGE_ROWS = 50
+ASKED_MAX = 255  # characters of a filter: what a row can hold
 EXPORT_ROWS = 100_000
 EXPORT_PAGE = 2_000
 PERIODS = {"24h": timedelta(hours=24), "7d": timedelta(days=7), "30d": timedelta(days=30)}
@@ -49,7 +51,7 @@ class Choice:
 
 
 def _asked(request: MemberRequest) -> dict[str, str]:
-    return {name: value for name in NAMES if (value := request.GET.get(name, "").strip())}
+    return {name: value for name in NAMES if (value := request.GET.get(name, "").strip()[:ASKED_MAX])}
 
 
 def _filters(asked: dict[str, str]) -> AuthFilters:
@@ -74,6 +76,9 @@ def _events(request: MemberRequest, asked: dict[str, str], *, before: str) -> li
         return auth_events(request.organization.pk, filters=filters, before=cursor, limit=PAGE_ROWS + 1)
     except ValueError:
         raise BadRequest(_("That is not an address or range: write 192.0.2.7 or 192.0.2.0/24.")) from None
+    except SearchTooLong:
+        words = _("Too much lies between what fits. Look over a shorter time, or take a filter away.")
+        raise BadRequest(words) from None
 
 
 @member_required(roles.AUTH_LOG_SEE)
@@ -142,7 +147,13 @@ async def _csv(organization_id: int, filters: AuthFilters) -> AsyncIterator[str]
     yield _lines([COLUMNS])
     before: Cursor | None = None
     for _page in range(EXPORT_ROWS // EXPORT_PAGE):
-        events = await sync_to_async(auth_events)(organization_id, filters=filters, before=before, limit=EXPORT_PAGE)
+        try:
+            events = await sync_to_async(auth_events)(
+                organization_id, filters=filters, before=before, limit=EXPORT_PAGE
+            )
+        except SearchTooLong:
+            yield _lines([[_("More rows were left out: narrow the filters.")]])
+            return
         yield _lines([_cell(getattr(each, name)) for name in COLUMNS] for each in events)
         if len(events) < EXPORT_PAGE:
             return

@@ -76,9 +76,9 @@ def _answer(request: MemberRequest, pasted: str) -> dict[str, Any]:
     if told.message and not roles.can(request.membership, roles.MESSAGES_SEE):
         told = Told()
     context: dict[str, Any] = {"reference": reference, "reply": reply, "told": told}
-    if reference and not told and (failure := failure_of(reference)):
-        if is_theirs_at(request.organization.pk, failure.place, own=peer_address(request)):
-            return context | {"failure": failure}
+    failure = failure_of(reference) if reference and not told else None
+    if failure and is_theirs_at(request.organization.pk, failure.place, own=peer_address(request)):
+        return context | {"failure": failure}
     if told.attempt:
         return context | {"explanation": explain_reason(told.attempt.reason)}
     if told.message:

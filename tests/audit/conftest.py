@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
+from audit import retention
 from audit.models import AuthEvent, ChangeChain, ChangeEvent
 from audit.record import attempt, record_auth_event
 
@@ -14,6 +15,12 @@ NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
 COMMITTED = 9_000_001  # the organization of committed rows
 
 MakeEvent = Callable[..., AuthEvent]
+
+
+@pytest.fixture(autouse=True)
+def _no_plans(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This floor knows no plans, and its organizations are numbers: nothing is hidden by age, unless a test says so."""
+    monkeypatch.setattr(retention, "kept_days", [])
 
 
 @pytest.fixture

@@ -3,11 +3,13 @@
 from datetime import timedelta
 
 import pytest
+from django.utils import timezone
 
 from audit import retention
 from audit.changes import verify_chain
-from audit.models import AuthEvent, AuthHour
+from audit.models import AuthDay, AuthEvent, AuthHour
 from audit.partitions import make_partitions, partition_names
+from audit.queries import AuthFilters, auth_events, filtered_events
 from audit.retention import delete_expired
 from audit.rollup import roll_up_auth_hours
 from tests.audit.conftest import NOON, MakeEvent
@@ -90,3 +92,41 @@ def test_changes_are_kept() -> None:
     report = verify_chain(ORGANIZATION)
     assert report.ok
     assert report.events == 1
+
+
+def test_sums_by_day_go_too(make_event: MakeEvent) -> None:
+    """As those by hour."""
+    for age in (0, 8, 31):
+        make_event(organization_id=1, **day(age))
+        make_event(organization_id=None, **day(age))
+    roll_up_auth_hours()
+    delete_expired(days_of={1: 7}, default=30, now=NOON)
+    kept = {(row.organization_id, (NOON.date() - row.day).days) for row in AuthDay.objects.all()}
+    assert kept == {(1, 0), (None, 0), (None, 8)}
+
+
+def test_an_organization_without_a_plan_keeps_the_default(make_event: MakeEvent) -> None:
+    """It is known by what it has had, and forgotten like all others."""
+    for age in (29, 31):
+        make_event(organization_id=77, **day(age))
+    delete_expired(days_of={1: 7}, default=30, now=NOON)
+    assert left() == {(77, 29)}
+
+
+def test_what_is_past_its_retention_is_hidden_before_it_is_deleted(
+    make_event: MakeEvent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the organization's own list, whatever it filters; operators see it until it is gone."""
+    now = timezone.now()
+    old, new = make_event(at=now - timedelta(days=9)), make_event(at=now - timedelta(days=6))
+    monkeypatch.setattr(retention, "kept_days", [lambda organization_id: 7 if organization_id == 1 else None])
+    for filters in (
+        AuthFilters(),
+        AuthFilters(reference=old.reference),
+        AuthFilters(since=now - timedelta(days=20)),
+        AuthFilters(ip="192.0.2.7"),
+    ):
+        assert old.id not in {event.id for event in auth_events(1, filters=filters)}
+        assert old.id not in set(filtered_events(1, filters=filters).values_list("id", flat=True))
+        assert old.id in {event.id for event in auth_events(None, filters=filters)}
+    assert {event.id for event in auth_events(1)} == {new.id}

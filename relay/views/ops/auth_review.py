@@ -13,6 +13,7 @@ from django.views.decorators.http import require_safe
 
 from accounts.access import UserRequest
 from accounts.models import Organization
+from audit.pages import SearchTooLong
 from relay.ops.asked import PERIODS, text_asked
 from relay.ops.attempts import COLUMNS, AttemptFilters, Facet, attempts, facets_of, organizations_of, page_of
 from relay.ops.export import attempts_csv
@@ -59,13 +60,17 @@ def auth_review_csv(request: UserRequest) -> HttpResponse:
 
 def _rows(request: UserRequest, filters: AttemptFilters, *, now: datetime) -> dict[str, Any]:
     before, query = text_asked(request.GET, "before", 80), filters.query()
-    rows, following = page_of(filters, now=now, before=before)
+    try:
+        (rows, following), too_long = page_of(filters, now=now, before=before), False
+    except SearchTooLong:
+        rows, following, too_long = [], "", True
     organizations = organizations_of(rows)
     return {
         "rows": [(row, organizations.get(row.organization_id or 0)) for row in rows],
         "newer": _address(query) if before else "",
         "older": _address({**query, "before": following}) if following else "",
-        "is_live": not before and request.GET.get("paused") != "1",
+        "too_long": too_long,
+        "is_live": not too_long and not before and request.GET.get("paused") != "1",
     }
 
 

@@ -61,7 +61,7 @@ def ip(request: UserRequest) -> HttpResponse:
     if address is None:
         raise Http404
     subject = Subject(address, reverse("relay:ops_ip"), "ip", "ip", AuthFilters(ip=address))
-    more = {"network": network_around(address), "failures": failures_at(address)}
+    more: dict[str, object] = {"network": network_around(address), "failures": failures_at(address)}
     return _page(request, subject, "ops/ip.html", more)
 
 
