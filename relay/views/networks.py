@@ -2,6 +2,7 @@
 refused; removed, after a question."""
 
 from collections.abc import Callable
+from functools import partial
 
 from django.contrib import messages
 from django.core.exceptions import ValidationError
@@ -63,11 +64,15 @@ def add_for_smtp_user(request: MemberRequest, smtp_user_id: int) -> HttpResponse
 @require_POST
 @member_required(roles.SMTP_USERS_CHANGE)
 def add_for_app_password(request: MemberRequest, app_password_id: int) -> HttpResponse:
-    from relay.views.network_lists import show as show_list  # it shows this module's forms
-
     app_password = app_password_of(request, app_password_id)
     owner = Allowlist(request.organization, app_password.smtp_user, app_password)
-    return _add(request, owner, lambda form: show_list(request, owner, status=422, network_form=form))
+    return _add(request, owner, lambda form: _list_again(request, owner, form))
+
+
+def _list_again(request: MemberRequest, owner: Allowlist, form: NetworkForm) -> HttpResponse:
+    from relay.views.network_lists import show as show_list  # it shows this module's forms
+
+    return show_list(request, owner, status=422, network_form=form)
 
 
 def _organization_page(request: MemberRequest, form: NetworkForm) -> HttpResponse:
@@ -82,6 +87,8 @@ def _organization_page(request: MemberRequest, form: NetworkForm) -> HttpRespons
 
 def _add(request: MemberRequest, owner: Allowlist, again: Callable[[NetworkForm], HttpResponse]) -> HttpResponse:
     form = NetworkForm(request.POST)
+    if request.POST.get("back") == LIST:
+        again = partial(_list_again, request, owner)
     if not form.is_valid():
         return again(form)
     cidr = form.cleaned_data["cidr"]

@@ -226,6 +226,22 @@ def test_the_way_back_is_to_where_the_form_stood(alice_client: Client, shop: Smt
     assert where == f"/smtp-users/{shop.pk}/#networks"
 
 
+@pytest.mark.parametrize("level", ["organization", "smtp_user", "app_password"])
+def test_a_mistake_is_shown_where_the_form_stood(
+    alice_client: Client, shop: SmtpUser, password: AppPassword, level: str
+) -> None:
+    """On the list's own page, with what was typed."""
+    url = {
+        "organization": "/networks/add/",
+        "smtp_user": f"/smtp-users/{shop.pk}/networks/add/",
+        "app_password": f"/networks/app-passwords/{password.pk}/add/",
+    }[level]
+    response = alice_client.post(url, {"cidr": "192.0.2.7/24", "back": "list"})
+    assert response.status_code == 422
+    assert response.context["owner"].level == level
+    assert "Did you mean 192.0.2.0/24?" in text(response) and "192.0.2.7/24" in text(response)
+
+
 def test_a_learning_that_is_over_is_told(alice_client: Client, alice_org: Organization) -> None:
     """On the list of lists and on the Overview; not while it records."""
     learning = start(Allowlist(alice_org), days=7, actor=SYSTEM)
