@@ -24,7 +24,7 @@ from audit.record import printable
 
 IDS_MAX: Final = 100
 TEXT_MAX: Final = 255
-_FROM_OUTSIDE: Final = frozenset({Kind.FAILURES, Kind.USERNAMES, Kind.BANNED})
+FROM_OUTSIDE: Final = frozenset({Kind.FAILURES, Kind.USERNAMES, Kind.BANNED})
 _GOES_ON: Final = timedelta(hours=24)
 QUIET: Final[Mapping[str, timedelta]] = {  # an open case of which nothing was seen for so long has ended by itself
     Kind.FAILURES: timedelta(hours=24),
@@ -123,7 +123,7 @@ def _lock(fresh: Anomaly) -> None:
 
 
 def _went_on(fresh: Anomaly) -> Anomaly | None:
-    if fresh.kind not in _FROM_OUTSIDE:
+    if fresh.kind not in FROM_OUTSIDE:
         return None
     closed = _same(fresh).exclude(state__in=[State.OPEN, State.ENDED])
     row = closed.filter(last_at__gte=fresh.last_at - _GOES_ON).order_by("-last_at").first()

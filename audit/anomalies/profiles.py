@@ -19,6 +19,7 @@ AT_HOME_DAYS: Final = 3  # on so many days an organization's SMTP users came fro
 FIRST_WEEK: Final = timedelta(days=7)
 ROAMING_DAYS: Final = timedelta(days=60)
 ROAMING_NETWORKS: Final = 3
+COARSE: Final = timedelta(minutes=10)  # by less than that a later use alone is not worth a write
 EVERYONE: Final = 0  # the SMTP user of what is known of the whole organization
 
 
@@ -139,9 +140,9 @@ class Profiles:
                     last_at=use.last_at,
                 )
                 self._add(row)
-            else:
-                _extend(row, use)
-            self.changed[row.key] = row
+                self.changed[row.key] = row
+            elif _extend(row, use):
+                self.changed[row.key] = row
 
     def doubt(self, smtp_user_id: int, kind: HabitKind, value: str) -> None:
         row = self.of(smtp_user_id).known[kind].get(value)
@@ -159,8 +160,14 @@ class Profiles:
             self._of[row.organization_id].add(row.smtp_user_id)
 
 
-def _extend(row: Known, use: Use) -> None:
+def _extend(row: Known, use: Use) -> bool:
+    """Whether it is worth a write: the next run reads the row as it was written, and the use again if it was not."""
+    before = (row.days, row.longest_gap, row.first_at)
     if use.last_at.date() > row.last_at.date():
         row.days += 1
     row.longest_gap = max(row.longest_gap, use.first_at - row.last_at)
     row.first_at, row.last_at = min(row.first_at, use.first_at), max(row.last_at, use.last_at)
+    if (row.days, row.longest_gap, row.first_at) != before or row.last_at - row.written_at >= COARSE:
+        row.written_at = row.last_at
+        return True
+    return False

@@ -9,7 +9,7 @@ Source  docs/operations.md, Alerts.
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
 from ipaddress import ip_network
@@ -73,6 +73,10 @@ class Known:
     amount: int = 0
     doubted: bool = False
     taught: bool = False
+    written_at: datetime = field(init=False)  # last_at as the table has it
+
+    def __post_init__(self) -> None:
+        self.written_at = self.last_at
 
     @property
     def key(self) -> tuple[int, int, str, str]:

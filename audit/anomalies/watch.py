@@ -17,10 +17,10 @@ from django.db.models import Q
 from django.utils import timezone
 
 from audit.anomalies import reading
-from audit.anomalies.cases import close_ended, raise_alert
+from audit.anomalies.cases import FROM_OUTSIDE, close_ended, raise_alert
 from audit.anomalies.guessing import bursts, guessed, sprays, suspects
 from audit.anomalies.habits import unusual_uses
-from audit.anomalies.models import Habit, HabitKind
+from audit.anomalies.models import Anomaly, Habit, HabitKind, Severity, State
 from audit.anomalies.profiles import Profiles
 from audit.anomalies.reading import full_hour
 from audit.anomalies.rows import Failure, Finding, Known, Use
@@ -31,6 +31,7 @@ from audit.rollup import roll_up_auth_hours
 MARK: Final = "anomalies"
 LOCK: Final = 0x6761_7465_0006  # advisory, in the transaction: of runs, and of "this was me"
 _LATE: Final = timedelta(minutes=10)  # after an hour, in which it is still looked at
+_FEW_MINUTES: Final = timedelta(minutes=5)
 _CAUGHT_UP: Final = timedelta(hours=24)  # after a longer pause the hours before are not judged any more
 _BATCH: Final = 2_000
 KEPT: Final = {HabitKind.NETWORK: 120, HabitKind.CLIENT: 180, HabitKind.TLS: 365, HabitKind.PASSWORD: 730}  # days
@@ -62,7 +63,7 @@ def watch(now: datetime | None = None) -> Watched:
         else:
             findings = [*_judged(uses, failures, profiles, now=now), *_volumes(mark, now)]
         _write(profiles.changed.values())
-        for finding in findings:
+        for finding in _worth_telling(findings, now=now):
             _raise(finding, now=now)
         RollupMark.objects.update_or_create(name=MARK, defaults={"done_until": next_mark})
     return Watched(len(uses), len(findings), close_ended(now=now))
@@ -160,6 +161,17 @@ def _write(changed: Iterable[Known]) -> None:
         unique_fields=["organization_id", "smtp_user_id", "kind", "value"],
         update_fields=["first_at", "last_at", "days", "longest_gap_seconds", "doubted"],
     )
+
+
+def _worth_telling(findings: list[Finding], *, now: datetime) -> Iterator[Finding]:
+    """A flood from outside changes its figures every minute: its open case is brought up to date every few."""
+    keys = {each.key for each in findings if each.kind in FROM_OUTSIDE}
+    recent = Anomaly.objects.filter(key__in=keys, state=State.OPEN, updated_at__gt=now - _FEW_MINUTES)
+    cases = {(each.organization_id, each.key): each for each in recent}
+    for finding in findings:
+        case = cases.get((finding.organization_id, finding.key))
+        if case is None or finding.severity.rank > Severity(case.severity).rank:
+            yield finding
 
 
 def _raise(finding: Finding, *, now: datetime) -> None:
