@@ -42,7 +42,7 @@ def names_of(smtp_user: SmtpUser) -> list[str]:
 def unreadable() -> int:
     """How many kept secrets no key at hand opens: their devices are refused as if the app password were wrong."""
     kept = AppPassword.objects.exclude(cram_md5_secret=None).values_list("cram_md5_secret", flat=True)
-    return sum(not sealed.opens(bytes(token)) for token in kept.iterator())
+    return sum(not sealed.opens(bytes(token)) for token in kept.iterator() if token is not None)
 
 
 @transaction.atomic

@@ -8,111 +8,209 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('audit', '0003_login_days'),
+        ("audit", "0003_login_days"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Anomaly',
+            name="Anomaly",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('organization_id', models.BigIntegerField(null=True)),
-                ('kind', models.CharField(choices=[('failures', 'Burst of failed logins'), ('usernames', 'Many usernames from one address'), ('network', 'Login from a new network'), ('woke', 'A sleeping app password woke'), ('guessed', 'Success after guessing'), ('volume', 'Far more mail than usual'), ('client', 'A client that was not seen before'), ('tls', 'Weaker encryption than usual'), ('canary', 'A canary password was tried'), ('leaked', 'A live app password was seen in the open'), ('banned', 'An address was banned')], max_length=16)),
-                ('severity', models.CharField(choices=[('notice', 'Notice'), ('warning', 'Warning'), ('critical', 'Critical')], max_length=8)),
-                ('key', models.CharField(max_length=200)),
-                ('smtp_user_ids', django.contrib.postgres.fields.ArrayField(base_field=models.BigIntegerField(), blank=True, default=list, size=None)),
-                ('app_password_ids', django.contrib.postgres.fields.ArrayField(base_field=models.BigIntegerField(), blank=True, default=list, size=None)),
-                ('evidence', models.JSONField(default=dict)),
-                ('first_at', models.DateTimeField()),
-                ('last_at', models.DateTimeField()),
-                ('opened_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('updated_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('state', models.CharField(choices=[('open', 'Open'), ('dismissed', 'This was me'), ('revoked', 'Revoked'), ('ended', 'Ended by itself')], default='open', max_length=9)),
-                ('closed_at', models.DateTimeField(blank=True, null=True)),
-                ('closed_by', models.CharField(blank=True, max_length=320)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("organization_id", models.BigIntegerField(null=True)),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("failures", "Burst of failed logins"),
+                            ("usernames", "Many usernames from one address"),
+                            ("network", "Login from a new network"),
+                            ("woke", "A sleeping app password woke"),
+                            ("guessed", "Success after guessing"),
+                            ("volume", "Far more mail than usual"),
+                            ("client", "A client that was not seen before"),
+                            ("tls", "Weaker encryption than usual"),
+                            ("canary", "A canary password was tried"),
+                            ("leaked", "A live app password was seen in the open"),
+                            ("banned", "An address was banned"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                (
+                    "severity",
+                    models.CharField(
+                        choices=[("notice", "Notice"), ("warning", "Warning"), ("critical", "Critical")], max_length=8
+                    ),
+                ),
+                ("key", models.CharField(max_length=200)),
+                (
+                    "smtp_user_ids",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.BigIntegerField(), blank=True, default=list, size=None
+                    ),
+                ),
+                (
+                    "app_password_ids",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.BigIntegerField(), blank=True, default=list, size=None
+                    ),
+                ),
+                ("evidence", models.JSONField(default=dict)),
+                ("first_at", models.DateTimeField()),
+                ("last_at", models.DateTimeField()),
+                ("opened_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("updated_at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("open", "Open"),
+                            ("dismissed", "This was me"),
+                            ("revoked", "Revoked"),
+                            ("ended", "Ended by itself"),
+                        ],
+                        default="open",
+                        max_length=9,
+                    ),
+                ),
+                ("closed_at", models.DateTimeField(blank=True, null=True)),
+                ("closed_by", models.CharField(blank=True, max_length=320)),
             ],
         ),
         migrations.CreateModel(
-            name='AlertPreference',
+            name="AlertPreference",
             fields=[
-                ('organization_id', models.BigIntegerField(primary_key=True, serialize=False)),
-                ('mail', models.CharField(choices=[('at_once', 'At once, several in one mail'), ('daily', 'Once a day'), ('never', 'Never')], default='at_once', max_length=7, verbose_name='Mail')),
-                ('least', models.CharField(choices=[('notice', 'Notice'), ('warning', 'Warning'), ('critical', 'Critical')], default='notice', max_length=8, verbose_name='From which severity')),
-                ('roles', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=10), blank=True, default=list, size=None)),
+                ("organization_id", models.BigIntegerField(primary_key=True, serialize=False)),
+                (
+                    "mail",
+                    models.CharField(
+                        choices=[
+                            ("at_once", "At once, several in one mail"),
+                            ("daily", "Once a day"),
+                            ("never", "Never"),
+                        ],
+                        default="at_once",
+                        max_length=7,
+                        verbose_name="Mail",
+                    ),
+                ),
+                (
+                    "least",
+                    models.CharField(
+                        choices=[("notice", "Notice"), ("warning", "Warning"), ("critical", "Critical")],
+                        default="notice",
+                        max_length=8,
+                        verbose_name="From which severity",
+                    ),
+                ),
+                (
+                    "roles",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(max_length=10), blank=True, default=list, size=None
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Habit',
+            name="Habit",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('organization_id', models.BigIntegerField()),
-                ('smtp_user_id', models.BigIntegerField()),
-                ('kind', models.CharField(choices=[('network', 'Network'), ('client', 'Client'), ('tls', 'TLS level'), ('password', 'App password'), ('volume', 'Volume'), ('failures', 'Known source of failures')], max_length=8)),
-                ('value', models.CharField(blank=True, max_length=255)),
-                ('first_at', models.DateTimeField()),
-                ('last_at', models.DateTimeField()),
-                ('days', models.IntegerField(default=1)),
-                ('longest_gap_seconds', models.BigIntegerField(default=0)),
-                ('amount', models.BigIntegerField(default=0)),
-                ('doubted', models.BooleanField(default=False)),
-                ('taught_at', models.DateTimeField(blank=True, null=True)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("organization_id", models.BigIntegerField()),
+                ("smtp_user_id", models.BigIntegerField()),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("network", "Network"),
+                            ("client", "Client"),
+                            ("tls", "TLS level"),
+                            ("password", "App password"),
+                            ("volume", "Volume"),
+                            ("failures", "Known source of failures"),
+                        ],
+                        max_length=8,
+                    ),
+                ),
+                ("value", models.CharField(blank=True, max_length=255)),
+                ("first_at", models.DateTimeField()),
+                ("last_at", models.DateTimeField()),
+                ("days", models.IntegerField(default=1)),
+                ("longest_gap_seconds", models.BigIntegerField(default=0)),
+                ("amount", models.BigIntegerField(default=0)),
+                ("doubted", models.BooleanField(default=False)),
+                ("taught_at", models.DateTimeField(blank=True, null=True)),
             ],
         ),
         migrations.CreateModel(
-            name='SendingHour',
+            name="SendingHour",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('hour', models.DateTimeField()),
-                ('organization_id', models.BigIntegerField()),
-                ('smtp_user_id', models.BigIntegerField()),
-                ('recipients', models.BigIntegerField()),
-                ('messages', models.BigIntegerField()),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("hour", models.DateTimeField()),
+                ("organization_id", models.BigIntegerField()),
+                ("smtp_user_id", models.BigIntegerField()),
+                ("recipients", models.BigIntegerField()),
+                ("messages", models.BigIntegerField()),
             ],
         ),
         migrations.CreateModel(
-            name='AlertMail',
+            name="AlertMail",
             fields=[
-                ('anomaly', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='mail', serialize=False, to='audit.anomaly')),
-                ('due_at', models.DateTimeField()),
-                ('sent_at', models.DateTimeField(blank=True, null=True)),
+                (
+                    "anomaly",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        primary_key=True,
+                        related_name="mail",
+                        serialize=False,
+                        to="audit.anomaly",
+                    ),
+                ),
+                ("due_at", models.DateTimeField()),
+                ("sent_at", models.DateTimeField(blank=True, null=True)),
             ],
         ),
         migrations.AddIndex(
-            model_name='anomaly',
-            index=models.Index(fields=['organization_id', '-last_at'], name='anomaly_organization'),
+            model_name="anomaly",
+            index=models.Index(fields=["organization_id", "-last_at"], name="anomaly_organization"),
         ),
         migrations.AddIndex(
-            model_name='anomaly',
-            index=models.Index(fields=['-last_at'], name='anomaly_last'),
+            model_name="anomaly",
+            index=models.Index(fields=["-last_at"], name="anomaly_last"),
         ),
         migrations.AddIndex(
-            model_name='anomaly',
-            index=models.Index(condition=models.Q(('state', 'open')), fields=['last_at'], name='anomaly_open'),
+            model_name="anomaly",
+            index=models.Index(condition=models.Q(("state", "open")), fields=["last_at"], name="anomaly_open"),
         ),
         migrations.AddIndex(
-            model_name='anomaly',
-            index=django.contrib.postgres.indexes.GinIndex(fields=['smtp_user_ids'], name='anomaly_smtp_users'),
+            model_name="anomaly",
+            index=django.contrib.postgres.indexes.GinIndex(fields=["smtp_user_ids"], name="anomaly_smtp_users"),
         ),
         migrations.AddConstraint(
-            model_name='anomaly',
-            constraint=models.UniqueConstraint(condition=models.Q(('state', 'open')), fields=('organization_id', 'key'), name='anomaly_open_once', nulls_distinct=False),
+            model_name="anomaly",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("state", "open")),
+                fields=("organization_id", "key"),
+                name="anomaly_open_once",
+                nulls_distinct=False,
+            ),
         ),
         migrations.AddConstraint(
-            model_name='habit',
-            constraint=models.UniqueConstraint(fields=('organization_id', 'smtp_user_id', 'kind', 'value'), name='habit_once'),
+            model_name="habit",
+            constraint=models.UniqueConstraint(
+                fields=("organization_id", "smtp_user_id", "kind", "value"), name="habit_once"
+            ),
         ),
         migrations.AddIndex(
-            model_name='sendinghour',
-            index=models.Index(fields=['hour'], name='sending_hour_hour'),
+            model_name="sendinghour",
+            index=models.Index(fields=["hour"], name="sending_hour_hour"),
         ),
         migrations.AddConstraint(
-            model_name='sendinghour',
-            constraint=models.UniqueConstraint(fields=('smtp_user_id', 'hour'), name='sending_hour_key'),
+            model_name="sendinghour",
+            constraint=models.UniqueConstraint(fields=("smtp_user_id", "hour"), name="sending_hour_key"),
         ),
         migrations.AddIndex(
-            model_name='alertmail',
-            index=models.Index(condition=models.Q(('sent_at', None)), fields=['due_at'], name='alert_mail_due'),
+            model_name="alertmail",
+            index=models.Index(condition=models.Q(("sent_at", None)), fields=["due_at"], name="alert_mail_due"),
         ),
     ]
