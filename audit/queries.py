@@ -150,8 +150,6 @@ def _days(organization_id: int | None, filters: AuthFilters) -> dict[date, list[
         "result": filters.result,
         "reason": filters.reason,
     }
-    if filters.ip:
-        equal["ip"] = str(read_ip(filters.ip))
     days = pages.days_of(str(network[0]), str(network[-1]), equal=equal, since=filters.since, until=filters.until)
     if days and filters.username:
         return None  # the name's index or the address's: PostgreSQL knows which has less

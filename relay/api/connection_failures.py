@@ -28,6 +28,10 @@ class ConnectionFailureOut(Schema):
     detail: str
 
 
+class ConnectionFailureFilters(Schema):
+    ip: Text = Field(default="", max_length=64, description="Without it, the address that asks.")
+
+
 class ConnectionFailuresOut(Schema):
     items: list[ConnectionFailureOut]
 
@@ -38,10 +42,10 @@ class ConnectionFailuresOut(Schema):
     summary="List connection failures",
     **needs(Scope.AUTH_EVENTS_READ),
 )
-def list_connection_failures(request: ApiRequest, ip: Annotated[Text, Query(max_length=64)] = "") -> Any:
-    """Of an address from which one of your SMTP users signed in within 30 days; without ip, of the one that asks."""
+def list_connection_failures(request: ApiRequest, filters: Annotated[ConnectionFailureFilters, Query()]) -> Any:
+    """Of an address from which one of your SMTP users signed in within 30 days, or of the one that asks."""
     own = peer_address(request)
-    address = address_of(ip) if ip else own
+    address = address_of(filters.ip) if filters.ip else own
     if address is None:
         raise ProblemError("validation", "ip: that is no address.")
     if not theirs(request.auth.organization_id, address, own=own):

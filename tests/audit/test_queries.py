@@ -131,7 +131,7 @@ def test_a_later_page_does_not_read_newer_partitions(make_event: MakeEvent) -> N
     ) as queries:
         auth_events(ALICE, before=Cursor.of(event))
     with connection.cursor() as cursor:
-        (query,) = (each["sql"] for each in queries.captured_queries if "LATERAL" in each["sql"])
+        query = next(each["sql"] for each in queries.captured_queries if "LATERAL" in each["sql"])
         cursor.execute("EXPLAIN " + query)
         plan = "\n".join(line for (line,) in cursor.fetchall())
     assert "auth_event_20260310" in plan
