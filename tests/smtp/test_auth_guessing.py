@@ -43,11 +43,14 @@ def client_of(port: int, ip: str = STRANGER, *, ehlo: bool = True, tls: bool = T
 
 
 def attempt(port: int, username: str, secret: str, ip: str = STRANGER) -> str:
-    """One login on a connection of its own."""
-    client = client_of(port, ip)
-    answer = (
-        client.say(f"AUTH PLAIN {plain(username, secret)}") if client.greeting.startswith("220") else client.greeting
-    )
+    """One login on a connection of its own; "closed" if there was not even a handshake."""
+    try:
+        client = client_of(port, ip)
+    except (ConnectionError, ssl.SSLError):
+        return "closed"
+    answer = client.greeting
+    if answer.startswith("220"):
+        answer = client.say(f"AUTH PLAIN {plain(username, secret)}")
     client.socket.close()
     return answer
 
