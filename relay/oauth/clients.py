@@ -6,6 +6,7 @@ Errors  ClientRefused (a ValidationError) with words for a form.
 Source  RFC 6749 2.1, RFC 8252 (native apps), RFC 9700 4.1 (redirect URIs).
 """
 
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ CONSENTS_SHOWN = 200
 REDIRECTS_MAX = 10
 REDIRECT_LENGTH_MAX = 500
 LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
+_NETLOC = re.compile(r"[A-Za-z0-9._:\[\]-]+")  # it goes into the consent page's CSP, where ; and , mean something
 
 
 class ClientRefused(ValidationError):
@@ -193,7 +195,7 @@ def _may_redirect_to(uri: str) -> bool:
         host, _port = parts.hostname, parts.port
     except ValueError:
         return False
-    if not host or "@" in parts.netloc or not uri.startswith(("https://", "http://")):
+    if not host or not _NETLOC.fullmatch(parts.netloc) or not uri.startswith(("https://", "http://")):
         return False
     return parts.scheme == "https" or host in LOOPBACK_HOSTS
 

@@ -128,9 +128,13 @@ def remove_subject(subject: OutsideSubject, *, actor: Actor) -> None:
 
 
 def fetch_soon(row: OutsideIssuer, *, now: datetime | None = None) -> bool:
-    """At the next run, within a minute. False if it was asked a moment ago: nobody's server is to be knocked at."""
+    """At the next run, within a minute. False if it was asked a moment ago: nobody's server is to be knocked at.
+
+    Neither while it is being asked, which a slow server makes last: each further fetch would occupy another worker.
+    """
     now = now or timezone.now()
     asked = Q(keys_fetched_at__gt=now - PAUSE) | Q(fetch_failed_at__gt=now - PAUSE)
+    asked |= Q(next_fetch_at__gt=now, next_fetch_at__lte=now + timedelta(seconds=LEASE_SECONDS))
     return bool(OutsideIssuer.objects.filter(pk=row.pk).exclude(asked).update(next_fetch_at=now))
 
 

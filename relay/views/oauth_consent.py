@@ -60,7 +60,7 @@ def authorize(request: UserRequest) -> HttpResponseBase:
     try:
         scopes, credentials = get_oauthlib_core().validate_authorization_request(request)
     except OAuthToolkitError as refused:
-        return _refused(request, refused, None)
+        return _refused(request, refused)
     client = get_object_or_404(OAuthClient.objects.select_related("organization"), client_id=credentials["client_id"])
     _refuse_strangers(request, client.organization)
     if credentials.get("code_challenge_method") != "S256":
@@ -90,7 +90,7 @@ def _allow(
                 values={"smtp_user": smtp_user.username, "client_id": client.client_id},
             )
     except OAuthToolkitError as refused:
-        return _refused(request, refused, client)
+        return _refused(request, refused)
     return OAuth2ResponseRedirect(uri, SCHEMES)
 
 
@@ -116,11 +116,14 @@ def _page(request: UserRequest, client: OAuthClient, form: ConsentForm, redirect
     return response
 
 
-def _refused(request: UserRequest, refused: OAuthToolkitError, client: OAuthClient | None) -> HttpResponseBase:
+def _refused(request: UserRequest, refused: OAuthToolkitError) -> HttpResponseBase:
+    """Strangers are sent nowhere: else anybody's client would turn links to us into links to it (RFC 9700 4.11)."""
     error: OAuth2Error = refused.oauthlib_error
     if isinstance(refused, FatalClientError) or not error.redirect_uri:
         context = {"why": error.description or error.error}
         return render(request, "relay/oauth_refused.html", context, status=400)
+    client = get_object_or_404(OAuthClient.objects.select_related("organization"), client_id=error.client_id)
+    _refuse_strangers(request, client.organization)
     return _redirect(error.redirect_uri, dict(error.twotuples))
 
 

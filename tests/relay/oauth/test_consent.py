@@ -96,6 +96,13 @@ def test_a_request_that_is_not_the_clients_leads_nowhere(
     assert not OAuthGrant.objects.exists()
 
 
+def test_an_error_sends_no_stranger_anywhere(app: App, bob: User, bob_org: Organization, client_for: Any) -> None:
+    """A link to us with another organization's client and a mistake in it is no link to that client's site."""
+    response = app.ask(client_for(bob), scope="everything")
+    assert response.status_code == 403
+    assert "Location" not in response.headers
+
+
 @pytest.mark.parametrize("given", [{"smtp_user": "1"}, {"decision": "allow"}, {"state": ["a", "b"]}])
 def test_an_address_cannot_fill_in_the_form(browser: Client, app: App, given: dict[str, Any]) -> None:
     """Nor say anything twice."""

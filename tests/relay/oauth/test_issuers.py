@@ -201,6 +201,23 @@ def test_an_issuer_is_not_asked_all_the_time(server: OutsideServer, mail_user: S
     assert not issuers.fetch_soon(row)
 
 
+def test_an_issuer_that_is_being_asked_is_not_asked_again(
+    server: OutsideServer, mail_user: SmtpUser, signer: Signer
+) -> None:
+    """A slow server must not occupy a worker for each click."""
+    row = configure_issuer(mail_user.organization, issuer=publish(server, signer), **WORDS)
+    answer, asked = server.answers["/keys"], []
+
+    def second(handler: BaseHTTPRequestHandler) -> None:
+        asked.append(issuers.fetch_soon(row))
+        assert isinstance(answer, tuple)
+        handler.wfile.write(b"HTTP/1.0 200 OK\r\n\r\n" + answer[2])
+
+    server.answers["/keys"] = second
+    assert refresh_due_keys() == 1
+    assert asked == [False]
+
+
 def test_private_parts_and_other_keys_are_left_out() -> None:
     """Of a key only what verifies is kept; keys for encryption, of other kinds and sizes are not."""
     private = rsa.generate_private_key(65537, 2048)

@@ -68,6 +68,7 @@ def test_an_app_has_no_secret(browser: Client) -> None:
         "https://", "https:///back", "https://*.tool.example/", "https://tool.example/*", "https://tool.example/#x",
         "https://user@tool.example/", "https://tool.example\\@x/", "javascript:alert(1)", "data:text/html,x",
         "com.example.app:/back", "ftp://tool.example/", "https://tool.example:99999/", "https://bücher.example/",
+        "https://tool.example;sandbox/", "https://tool.example,x/", "https://tool.example;report-uri%20x/back",
         "HTTPS://tool.example/", "https://tool.example/" + "a" * 500, 'https://tool.example/"x', "https://[::1",
     ],
 )  # fmt: skip
