@@ -302,6 +302,13 @@ def test_names_are_unescaped_and_prepared() -> None:
     assert (first.username, first.authzid) == ("a,bc", "x=y")
 
 
+def test_a_name_that_nobody_can_have_is_not_prepared() -> None:
+    """It would hold up every other session: 9 KB of this ligature become 55,000 characters to look at."""
+    ligatures = "\ufdfa" * 3000
+    assert sasl.name(ligatures.encode()) == ligatures
+    assert len(sasl.name("\ufdfa".encode())) == 18
+
+
 @given(st.binary(max_size=200))
 @example(b"n,,n=\xed\xa0\x80,r=x")
 def test_no_message_is_a_surprise(message: bytes) -> None:
