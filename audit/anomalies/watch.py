@@ -10,6 +10,7 @@ Source  docs/operations.md, Alerts.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Final
 
 from django.db import connection, transaction
@@ -33,7 +34,16 @@ LOCK: Final = 0x6761_7465_0006  # advisory, in the transaction: of runs, and of 
 _LATE: Final = timedelta(minutes=10)  # after an hour, in which it is still looked at
 _FEW_MINUTES: Final = timedelta(minutes=5)
 _CAUGHT_UP: Final = timedelta(hours=24)  # after a longer pause the hours before are not judged any more
-_BATCH: Final = 2_000
+_BATCH: Final = 5_000
+_WRITE: Final = """
+    INSERT INTO audit_habit (organization_id, smtp_user_id, kind, value, first_at, last_at, days, longest_gap_seconds,
+                             doubted, amount)
+    SELECT *, 0 FROM unnest(%s::bigint[], %s::bigint[], %s::text[], %s::text[], %s::timestamptz[], %s::timestamptz[],
+                            %s::integer[], %s::bigint[], %s::boolean[])
+    ON CONFLICT (organization_id, smtp_user_id, kind, value) DO UPDATE
+    SET first_at = excluded.first_at, last_at = excluded.last_at, days = excluded.days,
+        longest_gap_seconds = excluded.longest_gap_seconds, doubted = excluded.doubted
+"""
 KEPT: Final = {HabitKind.NETWORK: 120, HabitKind.CLIENT: 180, HabitKind.TLS: 365, HabitKind.PASSWORD: 730}  # days
 
 
@@ -140,27 +150,26 @@ def _profiles(uses: Iterable[Use], failures: Iterable[Failure]) -> Profiles:
 
 
 def _write(changed: Iterable[Known]) -> None:
-    rows = [
-        Habit(
-            organization_id=row.organization_id,
-            smtp_user_id=row.smtp_user_id,
-            kind=row.kind,
-            value=row.value,
-            first_at=row.first_at,
-            last_at=row.last_at,
-            days=row.days,
-            longest_gap_seconds=int(row.longest_gap.total_seconds()),
-            doubted=row.doubted,
+    for rows in _batched(changed, _BATCH):
+        columns = zip(
+            *(
+                (
+                    row.organization_id,
+                    row.smtp_user_id,
+                    row.kind,
+                    row.value,
+                    row.first_at,
+                    row.last_at,
+                    row.days,
+                    int(row.longest_gap.total_seconds()),
+                    row.doubted,
+                )
+                for row in rows
+            ),
+            strict=True,
         )
-        for row in changed
-    ]
-    Habit.objects.bulk_create(
-        rows,
-        batch_size=_BATCH,
-        update_conflicts=True,
-        unique_fields=["organization_id", "smtp_user_id", "kind", "value"],
-        update_fields=["first_at", "last_at", "days", "longest_gap_seconds", "doubted"],
-    )
+        with connection.cursor() as cursor:
+            cursor.execute(_WRITE, [list(column) for column in columns])
 
 
 def _worth_telling(findings: list[Finding], *, now: datetime) -> Iterator[Finding]:
@@ -187,6 +196,13 @@ def _raise(finding: Finding, *, now: datetime) -> None:
         last_at=finding.last_at,
         now=now,
     )
+
+
+def _batched(rows: Iterable[Known], size: int) -> Iterator[list[Known]]:
+    """As itertools.batched, which came with Python 3.12."""
+    left = iter(rows)
+    while batch := list(islice(left, size)):
+        yield batch
 
 
 def _locked() -> bool:
