@@ -8,7 +8,7 @@ Errors  DirectoryUnavailable: PostgreSQL is out of reach (454 4.7.0, never 535).
 
 import asyncio
 import time
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -31,6 +31,7 @@ FRESH_SECONDS = 5.0
 ENTRIES_MAX = 20_000
 UNKNOWN_MAX = 20_000
 NAMES_MAX = 500  # of one query
+PASSWORDS_MAX = 200  # of one SMTP user: all that live, and the newest that ended; there is no end to those
 TIMEOUT_SECONDS = 3.0
 READINGS_MAX = 3  # of one look-up, if changes keep arriving meanwhile; the transaction has the last word anyway
 
@@ -46,11 +47,15 @@ SELECT smtp_user.id, smtp_user.organization_id, smtp_user.username, customer.sta
                                          encode(password.scram_stored_key || password.scram_server_key ||
                                                 coalesce(password.scram_keys_as_shown, ''), 'hex'),
                                          encode(password.cram_md5_secret, 'escape'), password.slept_at IS NOT NULL))
-        FROM relay_apppassword password WHERE password.smtp_user_id = smtp_user.id),
+        FROM (SELECT * FROM relay_apppassword made WHERE made.smtp_user_id = smtp_user.id
+              ORDER BY made.revoked_at IS NOT NULL OR coalesce(made.expires_at <= now(), FALSE), made.id DESC
+              LIMIT %(passwords_max)s) AS password),
        (SELECT json_agg(json_build_array(network.smtp_user_id, network.app_password_id, text(network.cidr),
                                          network.ends_at IS NULL OR network.ends_at > now()))
         FROM relay_network network WHERE network.organization_id = smtp_user.organization_id
-             AND (network.smtp_user_id IS NULL OR network.smtp_user_id = smtp_user.id)),
+             AND (network.smtp_user_id IS NULL OR network.smtp_user_id = smtp_user.id)
+             AND NOT EXISTS (SELECT FROM relay_apppassword ended WHERE ended.id = network.app_password_id
+                             AND (ended.revoked_at IS NOT NULL OR ended.expires_at < now() - interval '1 day'))),
        (SELECT json_agg(sender.pattern) FROM relay_senderaddress sender WHERE sender.smtp_user_id = smtp_user.id),
        (SELECT json_agg(json_build_array(domain.name, domain.verified_at IS NOT NULL, EXISTS (
             SELECT FROM relay_sendingdomain other WHERE other.name = domain.name AND other.verified_at IS NOT NULL
@@ -201,7 +206,7 @@ def canonical_username(username: str) -> str:
 
 
 async def _query(pool: AsyncConnectionPool[Any], names: list[str]) -> dict[str, Entry | Unknown]:
-    words = {"usernames": names, "default_route": settings.GATEPOST_DEFAULT_ROUTE}
+    words = {"usernames": names, "default_route": settings.GATEPOST_DEFAULT_ROUTE, "passwords_max": PASSWORDS_MAX}
     rows = await fetch_all(pool, READ_ENTRIES, words, timeout=TIMEOUT_SECONDS)
     answers: dict[str, Entry | Unknown] = {record[2]: _entry(record) for record in rows}
     if missing := [name for name in names if name not in answers]:
@@ -217,14 +222,15 @@ def _entry(record: tuple[Any, ...]) -> Entry:
     id, organization_id, username, organization_state, disabled, may_send_null, excess, limits, route = record[:9]
     salt, iterations, cram_md5, token_epoch, tls_least, refused_mechanisms = record[9:15]
     passwords, networks, senders, domains = (part or [] for part in record[15:])
+    lists = _lists_of(networks)
     state = UserState(
         smtp_user_id=id,
         organization_id=organization_id,
         username=username,
         organization_state=organization_state,
         disabled=disabled,
-        organization_networks=_list_of(networks, None, None),
-        networks=_list_of(networks, id, None),
+        organization_networks=lists.get((None, None)),
+        networks=lists.get((id, None)),
         scram_salt=bytes.fromhex(salt),
         scram_iterations=iterations,
         cram_md5=cram_md5 and settings.GATEPOST_CRAM_MD5,
@@ -235,7 +241,7 @@ def _entry(record: tuple[Any, ...]) -> Entry:
                 digest=bytes.fromhex(digest),
                 revoked=revoked,
                 expires_at=datetime.fromtimestamp(float(expires), UTC) if expires is not None else None,
-                networks=_list_of(networks, id, password_id),
+                networks=lists.get((None, password_id)),
                 needs_allowlist=kind == "device",
                 asleep=asleep,
                 canary=kind == "canary",
@@ -256,7 +262,11 @@ def _pairs_of_keys(keys: bytes) -> tuple[tuple[bytes, bytes], ...]:
     return tuple((keys[at : at + 32], keys[at + 32 : at + 64]) for at in range(0, len(keys), 64))
 
 
-def _list_of(networks: list[Any], smtp_user_id: int | None, app_password_id: int | None) -> tuple[Range, ...] | None:
-    """One allowlist: None if it has no rows, and only its live ranges if it has."""
-    rows = [row for row in networks if row[1] == app_password_id and (app_password_id or row[0] == smtp_user_id)]
-    return tuple(ip_network(cidr) for _user, _password, cidr, live in rows if live) if rows else None
+def _lists_of(networks: list[Any]) -> dict[tuple[int | None, int | None], tuple[Range, ...]]:
+    """By SMTP user and app password, of which one is None: the live ranges of each list that has rows."""
+    found: defaultdict[tuple[int | None, int | None], list[Range]] = defaultdict(list)
+    for smtp_user_id, app_password_id, cidr, live in networks:
+        ranges = found[None if app_password_id else smtp_user_id, app_password_id]
+        if live:
+            ranges.append(ip_network(cidr))
+    return {owner: tuple(ranges) for owner, ranges in found.items()}

@@ -15,9 +15,9 @@ from audit.changes import SYSTEM
 from audit.models import Reason
 from relay.connections import make_pool
 from relay.credentials import create_app_password, create_smtp_user, revoke_app_password, verify
-from relay.directory import Cache, Directory, DirectoryUnavailable, DomainStanding, Entry, Unknown
+from relay.directory import PASSWORDS_MAX, Cache, Directory, DirectoryUnavailable, DomainStanding, Entry, Unknown
 from relay.domains import add_domain, add_sender, mark_verified
-from relay.models import Network, OrganizationRoute, SmtpUser
+from relay.models import AppPassword, Network, OrganizationRoute, SmtpUser
 from relay.networks import add_network
 from relay.proofs import Secret
 from tests.relay.core.conftest import Sender, at_once
@@ -78,6 +78,30 @@ def test_an_ended_range_never_opens_the_door(sender: Sender) -> None:
     assert reason() is Reason.OK
     Network.objects.filter(pk=row.pk).update(ends_at=timezone.now())
     assert reason() is Reason.NETWORK
+
+
+def test_those_that_ended_do_not_add_up(sender: Sender, alice_org: Organization) -> None:
+    """Who makes and revokes without end makes nobody's sign-in slow: what lives is read, and the newest that ended."""
+    user = sender.smtp_user
+    last = create_app_password(user, name="last", actor=SYSTEM)
+    add_network(alice_org, cidr="192.0.2.0/24", actor=SYSTEM, smtp_user=user, app_password=last.app_password)
+    revoke_app_password(last.app_password, actor=SYSTEM)
+    now = timezone.now()
+    ended = [
+        AppPassword(smtp_user=user, name="x", hint="", digest=bytes([n // 256, n % 256]), scram_stored_key=b"",
+                    scram_server_key=b"", revoked_at=now if n % 2 else None, expires_at=None if n % 2 else now)
+        for n in range(PASSWORDS_MAX + 50)
+    ]  # fmt: skip
+    AppPassword.objects.bulk_create(ended)
+    found = entry_of("app.alice-works").state.passwords
+    assert len(found) == PASSWORDS_MAX
+    assert sender.app_password.pk in {each.id for each in found}
+    AppPassword.objects.filter(name="x").delete()
+    state = entry_of("app.alice-works").state
+    assert {each.id: each.networks for each in state.passwords} == {
+        sender.app_password.pk: None, last.app_password.pk: None,
+    }  # fmt: skip
+    assert verify(state, Secret(last.secret), ip=ip_address("192.0.2.1"), now=now).reason is Reason.REVOKED
 
 
 def test_the_route_is_the_organizations(sender: Sender, alice_org: Organization, settings: Any) -> None:
