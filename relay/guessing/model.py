@@ -135,9 +135,9 @@ class Model:
 
     def _address_wait(self, ip: str, now: float) -> float:
         level = self._addresses.level(ip, now)
-        if self.trust.address(ip, now):
-            return TRUSTED_ADDRESS.wait(level)
         around = self._ranges.level(neighbourhood(ip), now)
+        if self.trust.address(ip, now):  # one of a /64 signs in easily from all of it: that must not buy it more
+            return TRUSTED_ADDRESS.wait(level if is_shared(ip) else around)
         return max(ADDRESS.wait(level), (NEIGHBOURHOOD if is_shared(ip) else ADDRESS).wait(around))
 
     # --- After ---------------------------------------------------------------------------------------------------

@@ -106,6 +106,18 @@ def test_a_device_whose_secret_is_not_seen_is_put_off_but_never_banned() -> None
     assert world.login("203.0.113.7", "shop.alice", "right") == "ok"
 
 
+def test_who_signs_in_from_all_of_a_64_guesses_no_more_than_from_one_address() -> None:
+    """Each address of an IPv6 network is trusted after a sign-in; what fails there counts for the network."""
+    world = World(secrets={"own.mallory": "right"})
+    addresses = [f"2001:db8::{number:x}" for number in range(40)]
+    assert {world.login(ip, "own.mallory", "right") for ip in addresses} == {"ok"}
+    for ip in addresses:
+        for guess in range(50):
+            world.login(ip, f"user{guess}.alice", f"guess of {ip}")
+    del world.judged["own.mallory"]
+    assert world.judged.total() <= rules.TRUSTED_ADDRESS.most + 1
+
+
 def test_protected_addresses_are_bound_by_pairs_alone() -> None:
     """Behind a private address may be a whole site: names are put off one by one, and no ban comes of it."""
     world = World()
