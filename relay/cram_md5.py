@@ -1,10 +1,14 @@
 """CRAM-MD5: switched on for one SMTP user, and only where the installation allows it at all.
 
 Shapes  enable(smtp_user, actor), disable(smtp_user, actor); kept(smtp_user, secret) -> what a new app password stores.
+        forget_ended(): a sweep, for those that ended by their own date.
 Errors  NotAllowed (a ValidationError): the installation does not offer it (GATEPOST_CRAM_MD5).
 Source  RFC 2195. It needs the secret itself on the server, and its digest can be attacked by whoever reads it: so only
         app passwords made while it is on keep their secret, encrypted, and only until it is switched off.
 """
+
+from datetime import datetime, timedelta
+from typing import Final
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -16,6 +20,8 @@ from audit.changes import Actor, record_change
 from relay import sealed
 from relay.changes import announce
 from relay.models import AppPassword, SmtpUser
+
+KEPT_AFTER_END: Final = timedelta(days=7)  # meanwhile the auth log can still say why a device fails
 
 
 class NotAllowed(ValidationError):
@@ -43,6 +49,12 @@ def unreadable() -> int:
     """How many kept secrets no key at hand opens: their devices are refused as if the app password were wrong."""
     kept = AppPassword.objects.exclude(cram_md5_secret=None).values_list("cram_md5_secret", flat=True)
     return sum(not sealed.opens(bytes(token)) for token in kept.iterator() if token is not None)
+
+
+def forget_ended(*, now: datetime | None = None) -> int:
+    """What ended need not be readable any more. How many secrets were forgotten."""
+    ended = AppPassword.objects.filter(expires_at__lt=(now or timezone.now()) - KEPT_AFTER_END)
+    return ended.exclude(cram_md5_secret=None).update(cram_md5_secret=None)
 
 
 @transaction.atomic

@@ -20,6 +20,7 @@ from relay.alarms import delete_told as delete_told_alarms
 from relay.alarms import handle_waiting as handle_alarms
 from relay.alert_mail import send_due_alert_mails
 from relay.anchors import send_anchors
+from relay.cram_md5 import forget_ended as forget_ended_cram_md5_secrets
 from relay.guessing.bans import delete_old_bans
 from relay.guessing.notices import tell_customers
 from relay.leaks import delete_old as delete_old_reports
@@ -112,6 +113,7 @@ def delete_expired() -> None:
     delete_expired_content()
     delete_expired_refusals()
     delete_old_credential_changes()
+    forget_ended_cram_md5_secrets()
     delete_old_door_failures()
     delete_old_bans()
     forget_dead_workers()

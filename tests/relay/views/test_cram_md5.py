@@ -1,15 +1,18 @@
 """relay.views.cram_md5: on after a warning and a recent second factor, off at once, and seen only where it may be."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from accounts.access import RECENT_SESSION_KEY
 from audit.changes import SYSTEM
 from relay import cram_md5, credentials
 from relay.models import AppPassword, SmtpUser
+from relay.tasks import delete_expired
 
 
 @pytest.fixture
@@ -49,6 +52,19 @@ def test_off_at_once(allowed: None, alice_client: Client, shop: SmtpUser) -> Non
     answer = alice_client.post(f"/smtp-users/{shop.pk}/cram-md5/disable/", follow=True).content.decode()
     assert "CRAM-MD5 is off" in answer
     assert not AppPassword.objects.exclude(cram_md5_secret=None).exists()
+
+
+def test_what_ended_by_its_date_is_forgotten(allowed: None, shop: SmtpUser) -> None:
+    """A week later nobody can read it; what lives is kept."""
+    cram_md5.enable(shop, actor=SYSTEM)
+    now = timezone.now()
+    for name, days in (("long ago", -8), ("just now", -1), ("lives", 1)):
+        made = credentials.create_app_password(shop, name=name, actor=SYSTEM).app_password
+        AppPassword.objects.filter(pk=made.pk).update(expires_at=now + timedelta(days=days))
+    credentials.create_app_password(shop, name="for ever", actor=SYSTEM)
+    delete_expired()
+    left = AppPassword.objects.exclude(cram_md5_secret=None).order_by("pk").values_list("name", flat=True)
+    assert list(left) == ["just now", "lives", "for ever"]
 
 
 def test_on_from_earlier(alice_client: Client, shop: SmtpUser, settings: Any) -> None:
