@@ -59,7 +59,7 @@ def dismiss(request: UserRequest, pk: int) -> HttpResponse:
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-@operator_page
+@operator_action
 def settings(request: UserRequest) -> HttpResponse:
     form = AlertPreferenceForm(request.POST if request.method == "POST" else None, preference=preference_of(OPERATORS))
     if request.method == "POST" and form.is_valid():

@@ -167,6 +167,13 @@ def test_operators_see_all_and_answer_their_own(
     assert client.get("/ops/alerts/", {"customer": "9" * 30}).status_code == 200
 
 
+def test_operators_settings_need_a_recent_second_factor(carol: User, client_for: Callable[..., Client]) -> None:
+    """Like every change on an operator's page: who has only the session cannot silence the alerts."""
+    answer = client_for(carol, recent=False).post("/ops/alerts/settings/", {"mail": "never", "least": "critical"})
+    assert answer.status_code == 302 and "confirm" in answer.headers["Location"]
+    assert not AlertPreference.objects.exists()
+
+
 def test_a_long_list_has_pages(alice_client: Client, alert: MakeAlert) -> None:
     """Twenty-five to a page, older ones behind a link."""
     now = timezone.now()
