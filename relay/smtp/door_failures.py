@@ -43,7 +43,10 @@ _STORE = """
 _CAUSES: Final = (
     (Cause.TLS_VERSION, ("UNSUPPORTED_PROTOCOL", "VERSION_TOO_LOW", "PROTOCOL_VERSION", "INAPPROPRIATE_FALLBACK")),
     (Cause.TLS_CIPHER, ("NO_SHARED_CIPHER", "HANDSHAKE_FAILURE", "NO_SUITABLE")),
-    (Cause.CERTIFICATE, ("UNKNOWN_CA", "CERTIFICATE_UNKNOWN", "BAD_CERTIFICATE", "CERTIFICATE_EXPIRED", "ACCESS_DENIED")),
+    (
+        Cause.CERTIFICATE,
+        ("UNKNOWN_CA", "CERTIFICATE_UNKNOWN", "BAD_CERTIFICATE", "CERTIFICATE_EXPIRED", "ACCESS_DENIED"),
+    ),
     (Cause.PLAIN_ON_TLS, ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "HTTPS_PROXY_REQUEST", "UNKNOWN_PROTOCOL")),
 )
 
@@ -117,7 +120,17 @@ class DoorFailures:
             return
         counts = [run.count for run in grown]
         rows = [
-            (run.reference, run.place, run.cause, run.port, run.count, run.first_at, run.last_at, run.detail, self._worker)
+            (
+                run.reference,
+                run.place,
+                run.cause,
+                run.port,
+                run.count,
+                run.first_at,
+                run.last_at,
+                run.detail,
+                self._worker,
+            )
             for run in grown
         ]
         try:
