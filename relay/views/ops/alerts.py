@@ -79,6 +79,5 @@ def _links(anomaly: Anomaly, row: alerts.AlertRow) -> list[Link]:
         text = _("The story of %(name)s") % {"name": user.username}
         links.append(Link(text, f"{reverse('relay:ops_username')}?{asked}"))
     if row.organization is not None:
-        text = _("Customer %(name)s") % {"name": row.organization.name}
-        links.append(Link(text, reverse("relay:ops_customer", args=[row.organization.pk])))
+        links.append(Link(_("The customer's page"), reverse("relay:ops_customer", args=[row.organization.pk])))
     return links
