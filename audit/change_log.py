@@ -1,7 +1,7 @@
 """Reading the log of changes: pages of it, newest first, with old and new values side by side.
 
 Shapes  changes_of(organization_id) -> Page of Change. A Value has `before` only where there was another one.
-        Anything that is a list of two in a *.changed event is old and new as well: rows from before {"from", "to"}.
+        Anything that is a list of two in a *.changed or *.rotated event is old and new as well: rows from before {"from", "to"}.
 Units   before: a sequence; the page begins below it.
 Errors  None: what was erased has no values, and says so.
 Source  audit/changes.py writes; docs/data.md, ChangeEvent.
@@ -73,7 +73,7 @@ def _values(event: ChangeEvent) -> Iterator[Value]:
         words = name.replace("_", " ")
         if isinstance(value, dict) and set(value) == _PAIR:
             yield Value(words, _text(value["to"]), _text(value["from"]))
-        elif isinstance(value, list) and len(value) == 2 and event.action.endswith(".changed"):
+        elif isinstance(value, list) and len(value) == 2 and event.action.endswith((".changed", ".rotated")):
             yield Value(words, _text(value[1]), _text(value[0]))
         else:
             yield Value(words, _text(value))
