@@ -1,7 +1,7 @@
 """Reading the log of changes: pages of it, newest first, with old and new values side by side.
 
 Shapes  changes_of(organization_id) -> Page of Change. A Value has `before` only where there was another one.
-        Anything that is a list of two in a *.changed or *.rotated event is old and new as well: rows from before {"from", "to"}.
+        A list of two in a *.changed or *.rotated event is old and new as well: rows from before {"from", "to"}.
 Units   before: a sequence; the page begins below it.
 Errors  None: what was erased has no values, and says so.
 Source  audit/changes.py writes; docs/data.md, ChangeEvent.
