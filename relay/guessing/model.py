@@ -173,15 +173,20 @@ class Model:
             return REPEATED
         return Counted(is_new=True, culprits=tuple(self._press(each, pair, tag, now)))
 
-    def forget(self, cidr: str) -> None:
-        """A lifted ban begins anew: what was counted against the range is gone."""
-        for buckets in (self._ranges, self._pressure, self._range_pressure):
-            buckets.forget(cidr)
-        self._traces.pop(cidr, None)
-        for ip in [ip for ip in self._addresses if cidr in {host_range(ip), neighbourhood(ip)}]:
+    def forget(self, *cidrs: str) -> None:
+        """Lifted bans begin anew: what was counted against the ranges is gone. Many are as quick as one: all addresses
+        are looked at, while every session waits."""
+        gone = set(cidrs)
+        for cidr in gone:
+            for buckets in (self._ranges, self._pressure, self._range_pressure):
+                buckets.forget(cidr)
+            self._traces.pop(cidr, None)
+        ips = {*self._addresses, *(ip for ip, _name in self._pairs)}
+        inside = {ip for ip in ips if host_range(ip) in gone or neighbourhood(ip) in gone}
+        for ip in inside:
             self._addresses.forget(ip)
             self._pressure.forget(host_range(ip))
-        for pair in [pair for pair in self._pairs if cidr in {host_range(pair[0]), neighbourhood(pair[0])}]:
+        for pair in [pair for pair in self._pairs if pair[0] in inside]:
             del self._pairs[pair]
 
     def _pair(self, each: Try, now: float) -> Pair:

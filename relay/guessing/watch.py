@@ -77,10 +77,10 @@ class Watch:
         *,
         worker: str,
         protected: Protected,
-        lifted: Callable[[str], None],
+        lifted: Callable[..., None],
         made: Callable[[], None],
     ) -> None:
-        """lifted: called with the range of a ban that somebody lifted. made: called after a row was written."""
+        """lifted: called with the ranges of bans that somebody lifted. made: called after a row was written."""
         self._pool, self._worker, self._protected = pool, worker, protected
         self._lifted, self._made = lifted, made
         self._known: dict[str, Known] = {}
@@ -147,10 +147,11 @@ class Watch:
         }
         self._provisional = {cidr: until for cidr, until in self._provisional.items() if until > now}
         lifted = {id: cidr for id, cidr, _seconds, _exempt, was_lifted in rows if was_lifted}
-        for id, cidr in lifted.items():
-            if id not in self._seen_lifted and cidr not in self._known:
-                self._provisional.pop(cidr, None)
-                self._lifted(cidr)
+        news = [cidr for id, cidr in lifted.items() if id not in self._seen_lifted and cidr not in self._known]
+        for cidr in news:
+            self._provisional.pop(cidr, None)
+        if news:
+            self._lifted(*news)
         self._seen_lifted = set(lifted)
 
     async def _store_wanted(self) -> None:

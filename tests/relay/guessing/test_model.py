@@ -2,6 +2,7 @@
 
 from ipaddress import ip_network
 from itertools import count
+from time import process_time
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -145,6 +146,21 @@ def test_a_lifted_range_begins_anew() -> None:
     assert world.bans and world.model.wait(tried("203.0.113.7", "user1.x", "one more"), world.now)
     world.model.forget("203.0.113.7/32")
     assert world.model.wait(tried("203.0.113.7", "user1.x", "one more"), world.now) == 0
+
+
+def test_many_lifted_ranges_take_no_longer_than_one() -> None:
+    """An operator who protects a range in a flood lifts a thousand bans at once; every session waits meanwhile."""
+    model = Model(protected=set())
+    for number in range(20_000):
+        model.failed(tried(f"203.{number // 65536}.{number // 256 % 256}.{number % 256}", f"user{number}", "x"), START)
+    began = process_time()
+    model.forget("203.0.0.0/24")
+    one = process_time() - began
+    ranges = [f"203.0.{number // 256}.{number % 256}/32" for number in range(256, 1_256)]
+    began = process_time()
+    model.forget(*ranges)
+    assert process_time() - began < 10 * one
+    assert len(model._pairs) == 20_000 - 256 - 1_000
 
 
 def test_memory_is_bounded() -> None:
