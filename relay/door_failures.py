@@ -183,7 +183,7 @@ def _of_attempt(event: AuthEvent) -> Failure:
         count=event.count,
         first_at=event.first_at or event.at,
         last_at=event.last_at,
-        detail=event.client_name,
+        detail=event.client_name if event.first_at is None else "",  # of a run, it may be a neighbour's
     )
 
 

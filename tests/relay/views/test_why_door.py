@@ -7,6 +7,7 @@ import pytest
 from django.utils import timezone
 
 from accounts.models import Organization, User
+from audit.models import AuthEvent
 from audit.record import attempt, record_auth_event
 from audit.rollup import roll_up_auth_hours
 from relay.models import DoorFailure
@@ -123,6 +124,19 @@ def test_a_folded_neighbourhood(alice: User, bob: User, client_for: Any) -> None
     assert "the neighbourhood" in client_for(alice).get(URL, {"ip": HERS}).content.decode()
     assert "the neighbourhood" in client_for(alice).get(URL, {"q": row.reference}).content.decode()
     assert "the neighbourhood" not in client_for(bob).get(URL, {"q": row.reference}).content.decode()
+
+
+def test_a_run_of_the_neighbourhood_names_no_neighbour(alice: User, client_for: Any) -> None:
+    """What failed around her is counted; the name that another's machine gave itself is not hers to read."""
+    first = attempt(
+        result="refused", reason="malformed", ip="203.0.113.200", port=587, worker="w", client_name="theirs"
+    )
+    record_auth_event(first)
+    AuthEvent.objects.filter(reference=first.reference).update(first_at=first.at)
+    roll_up_auth_hours()
+    page = client_for(alice).get(URL, {"ip": HERS}).content.decode()
+    assert "203.0.113.0/24" in page and first.reference in page
+    assert "theirs" not in page
 
 
 @pytest.mark.parametrize(
