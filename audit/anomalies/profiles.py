@@ -19,6 +19,7 @@ AT_HOME_DAYS: Final = 3  # on so many days an organization's SMTP users came fro
 FIRST_WEEK: Final = timedelta(days=7)
 ROAMING_DAYS: Final = timedelta(days=60)
 ROAMING_NETWORKS: Final = 3
+VALUES_MAX: Final = 1_000  # of one SMTP user and kind: whoever names itself anew each time has no habit, only rows
 COARSE: Final = timedelta(minutes=10)  # by less than that a later use alone is not worth a write
 EVERYONE: Final = 0  # the SMTP user of what is known of the whole organization
 
@@ -130,6 +131,8 @@ class Profiles:
         profile = self.of(use.smtp_user_id)
         for kind, value in seen:
             row = profile.known[kind].get(value)
+            if row is None and len(profile.known[kind]) >= VALUES_MAX:
+                continue
             if row is None:
                 row = Known(
                     organization_id=use.organization_id,

@@ -1,10 +1,14 @@
 """What two logins have in common: client families, networks, TLS levels."""
 
+from datetime import UTC, datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit.anomalies.rows import client_family, joined, narrow_network, tls_rank, wide_network, widened
+from audit.anomalies.models import HabitKind
+from audit.anomalies.profiles import VALUES_MAX, Profiles
+from audit.anomalies.rows import Use, client_family, joined, narrow_network, tls_rank, wide_network, widened
 
 
 @pytest.mark.parametrize(
@@ -54,3 +58,17 @@ def test_what_is_doubted_adds_up() -> None:
     other = {"ip": "192.0.2.2", "doubts": [[1, "network", "a"], [2, "network", "b"]]}
     both = joined(one, other)
     assert both["ip"] == "192.0.2.2" and both["doubts"] == [[1, "network", "a"], [2, "network", "b"]]
+
+
+def test_habits_are_bounded() -> None:
+    """A client that gives itself another name at each sign-in cannot make the watch slow for everybody."""
+    profiles, at = Profiles(), datetime(2026, 11, 1, tzinfo=UTC)
+    for number in range(VALUES_MAX + 500):
+        profiles.learn(
+            Use(
+                organization_id=1, smtp_user_id=11, app_password_id=7, ip="192.0.2.7", tls_version="TLSv1.3",
+                client_name=f"made-up.{number}.example", count=1, first_at=at, last_at=at,
+            )
+        )  # fmt: skip
+    assert len(profiles.of(11).known[HabitKind.CLIENT]) == VALUES_MAX
+    assert len(profiles.changed) == VALUES_MAX + 3
