@@ -1,8 +1,8 @@
 """From where a request comes: as guesses are counted, and as it is.
 
 Shapes  peer_address(request): the address itself, for the change log; None if it cannot be read.
-        client_address(request): as guesses are counted: the peer's address, or behind GATEPOST_PROXY_COUNT proxies what the outermost one saw.
-        An IPv6 address counts as its /64: whoever has one address has all of those.
+        client_address(request): as guesses are counted: the peer's address, or behind GATEPOST_PROXY_COUNT proxies what
+        the outermost one saw. An IPv6 address counts as its /64: whoever has one address has all of those.
 Errors  An address that cannot be read counts as 0.0.0.0: together with all others like it.
 Source  RFC 7239 5.2 on trust in forwarded addresses; django-axes calls it (AXES_CLIENT_IP_CALLABLE).
 """

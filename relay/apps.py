@@ -5,7 +5,7 @@ class RelayConfig(AppConfig):
     name = "relay"
 
     def ready(self) -> None:
-        """What the floors below call without knowing the relay: usage counters, plans' retention, word to smtpd, mail."""
+        """What the floors below call without knowing the relay: usage counters, retention, word to smtpd, mail."""
         from accounts import organizations, plans
         from audit.anomalies import hooks
         from audit.retention import kept_days

@@ -112,7 +112,7 @@ def test_what_grows_on_still_fits_its_old_anchors(chain: list[ChangeEvent]) -> N
         {"previous": b"x" * 32},
         {"link": b"x" * 32},
     ],
-    ids=lambda edit: "-".join(edit),
+    ids="-".join,
 )
 def test_every_column_is_proved(edit: dict[str, Any]) -> None:
     """Whichever column of a change somebody edits behind the log's back, the report says so."""

@@ -202,7 +202,8 @@ def test_the_triggers_fire_for_a_bulk_load_too() -> None:
     """A session that turns triggers off, as a restore does, cannot turn off these."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT tgname, tgenabled::text FROM pg_trigger WHERE tgrelid = 'audit_authevent'::regclass AND NOT tgisinternal"
+            "SELECT tgname, tgenabled::text FROM pg_trigger"
+            " WHERE tgrelid = 'audit_authevent'::regclass AND NOT tgisinternal"
         )
         assert dict(cursor.fetchall()) == {"auth_event_stored": "A", "auth_event_changed": "A"}
 
