@@ -9,14 +9,16 @@ Source  RFC 8414 3 (discovery), OpenID Connect Discovery 4, RFC 7517; relay.outs
 """
 
 import json
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -36,6 +38,7 @@ REFRESH_SECONDS = 3600
 RETRY_SECONDS = 600
 PAUSE = timedelta(seconds=30)  # between two fetches that a member asks for
 LEASE_SECONDS = 120  # a fetch takes 40 s at most; a worker that died leaves it to another
+LOCK = 0x6761_7465_0008  # advisory: one worker fetches
 AT_ONCE = 8
 BATCH = 64  # of one run, each minute
 ISSUERS_MAX = 10  # of one organization
@@ -139,8 +142,29 @@ def fetch_soon(row: OutsideIssuer, *, now: datetime | None = None) -> bool:
 
 
 def refresh_due_keys(*, now: datetime | None = None) -> int:
-    """Fetches the keys that are due. Several workers may do so at once: each row is one's for LEASE_SECONDS."""
-    now = now or timezone.now()
+    """Fetches the keys that are due, in one worker at a time: slow servers must not keep all of them from their work.
+
+    Each row is this one's for LEASE_SECONDS; when a worker dies, the next run of another has what it left.
+    """
+    with _alone() as is_alone:
+        return _refresh(now or timezone.now()) if is_alone else 0
+
+
+@contextmanager
+def _alone() -> Iterator[bool]:
+    """The lock is the connection's, since no transaction is open while servers are asked."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s)", [LOCK])
+        got = bool(cursor.fetchone()[0])
+    try:
+        yield got
+    finally:
+        if got:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_unlock(%s)", [LOCK])
+
+
+def _refresh(now: datetime) -> int:
     with transaction.atomic():
         due = OutsideIssuer.objects.select_for_update(skip_locked=True, no_key=True).filter(next_fetch_at__lte=now)
         rows = list(due.order_by("next_fetch_at")[:BATCH])

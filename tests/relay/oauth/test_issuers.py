@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
+from django.db import connection
 from django.utils import timezone
 from jwt.algorithms import RSAAlgorithm
 
@@ -186,6 +187,25 @@ def test_two_workers_do_not_fetch_the_same(server: OutsideServer, mail_user: Smt
     server.answers["/keys"] = second
     assert refresh_due_keys() == 1
     assert counts == [0]
+
+
+def test_one_worker_fetches_at_a_time(server: OutsideServer, mail_user: SmtpUser, signer: Signer) -> None:
+    """The next goes home, so that slow servers leave workers for everything else; afterwards it is its turn."""
+    row = configure_issuer(mail_user.organization, issuer=publish(server, signer), **WORDS)
+    answer, others = server.answers["/keys"], []
+
+    def second(handler: BaseHTTPRequestHandler) -> None:
+        others.append(refresh_due_keys(now=timezone.now() + timedelta(hours=1)))  # by a connection of its own
+        connection.close()
+        assert isinstance(answer, tuple)
+        handler.wfile.write(b"HTTP/1.0 200 OK\r\n\r\n" + answer[2])
+
+    server.answers["/keys"] = second
+    assert refresh_due_keys() == 1
+    assert others == [0]
+    server.answers["/keys"] = answer
+    make_due(row)
+    assert refresh_due_keys() == 1
 
 
 def test_an_issuer_is_not_asked_all_the_time(server: OutsideServer, mail_user: SmtpUser, signer: Signer) -> None:
