@@ -19,6 +19,7 @@ from django.views.decorators.http import require_POST, require_safe
 from oauth2_provider.oauth2_backends import get_oauthlib_core
 
 from accounts.client_address import client_address
+from audit.record import printable
 from relay.logs import get_logger
 
 log = get_logger(__name__)
@@ -61,7 +62,8 @@ def token(request: HttpRequest) -> HttpResponse:
         return _error("unsupported_grant_type", f"Use one of: {', '.join(GRANTS)}.", 400)
     with transaction.atomic():
         _url, headers, body, status = get_oauthlib_core().create_token_response(request)
-    log.info("oauth.token", client_id=request.POST.get("client_id"), grant=request.POST["grant_type"], status=status)
+    client_id = printable(request.POST.get("client_id", ""), 100)  # a secret in the wrong field is taken out
+    log.info("oauth.token", client_id=client_id, grant=request.POST["grant_type"], status=status)
     return _answer(headers, body, status)
 
 

@@ -6,9 +6,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import structlog
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
+from structlog.testing import capture_logs
 
 from accounts.models import Membership, Organization, Role, User
 from audit.changes import SYSTEM
@@ -16,6 +18,7 @@ from audit.models import Reason
 from relay import tasks
 from relay.credentials import create_smtp_user, disable_smtp_user, enable_smtp_user
 from relay.models import CredentialChange, SmtpUser
+from relay.oauth import endpoints
 from relay.oauth.clients import delete_client
 from relay.oauth.models import OAuthAccessToken, OAuthClient, OAuthGrant, OAuthRefreshToken
 from relay.oauth.verify import Refused, Verified
@@ -32,6 +35,15 @@ def browser(alice: User, mail_user: SmtpUser, client_for: Any) -> Client:
 @pytest.fixture
 def app(mail_user: SmtpUser) -> App:
     return web_app(mail_user.organization)
+
+
+def test_a_secret_in_the_wrong_field_is_not_logged(client: Client, app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody mixes the two up; the log says that something was asked, and not the secret."""
+    with capture_logs() as lines:
+        monkeypatch.setattr(endpoints, "log", structlog.get_logger())
+        client.post(TOKEN, {"grant_type": "client_credentials", "client_id": app.made.secret, "client_secret": "x"})
+    assert [line["event"] for line in lines] == ["oauth.token"]
+    assert app.made.secret not in str(lines) and "gpc_…[redacted]" in str(lines)
 
 
 def reason_of(token: str) -> Reason:
