@@ -1,4 +1,4 @@
-"""What fails at the door before a name is known: each cause by a real client, found by its address, few rows a flood."""
+"""What fails at the door before a name is known: each cause by a real client, found by address, a flood in few rows."""
 
 import asyncio
 import socket
