@@ -14,7 +14,7 @@ from django_otp.oath import TOTP
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from accounts.api_keys import find_api_key, revoke_api_key
-from accounts.models import Membership, Organization, User
+from accounts.models import ApiKey, Membership, Organization, User
 from audit.changes import SYSTEM
 from audit.models import AuthEvent
 from relay import app_passwords, demo
@@ -93,9 +93,7 @@ def test_everything_that_is_printed_works(state: Path) -> None:
     assert organization.state == Organization.State.ACTIVE
     assert SendingDomain.objects.get(organization=organization, name="demo.example").verified_at
     assert Membership.objects.get(organization=organization).role == "owner"
-    assert find_api_key(found["api_token"]).scopes == sorted(
-        ["smtp_users:read", "smtp_users:write", "messages:read", "auth_events:read"]
-    )
+    assert find_api_key(found["api_token"]).scopes == sorted(ApiKey.Scope.values)
 
 
 def test_the_file_is_for_its_owner_alone(state: Path) -> None:
