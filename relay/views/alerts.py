@@ -1,7 +1,8 @@
 """Alerts: what was unusual, with the evidence; "this was me" teaches it, "revoke" ends the app password.
 
-Shapes  The list's filters are the address's own parameters: state (open, closed, all), kind, page. Revoking needs a
-        recent second factor; both answers stand in the change log.
+Shapes  The list's filters are the address's own parameters: state (open, closed, all), kind, page. Both
+        answers, and who is told, need a recent second factor: whoever has only the session cannot silence an alert.
+        Both answers stand in the change log.
 Errors  Another organization's alert is 404. One that was closed meanwhile is told so.
 """
 
@@ -99,6 +100,7 @@ def evidence_links(anomaly: Anomaly, row: alerts.AlertRow) -> list[Link]:
 
 @require_POST
 @member_required(roles.ALERTS_CHANGE)
+@recent_mfa_required
 def dismiss(request: MemberRequest, alert_id: int) -> HttpResponse:
     anomaly = _own(request, alert_id)
     try:
@@ -131,6 +133,7 @@ def revoke(request: MemberRequest, alert_id: int) -> HttpResponse:
 
 
 @member_required(roles.ALERTS_CHANGE)
+@recent_mfa_required
 def settings(request: MemberRequest) -> HttpResponse:
     preference = preference_of(request.organization.pk)
     form = AlertPreferenceForm(request.POST if request.method == "POST" else None, preference=preference)

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import Organization, User
@@ -172,6 +173,21 @@ def test_operators_settings_need_a_recent_second_factor(carol: User, client_for:
     answer = client_for(carol, recent=False).post("/ops/alerts/settings/", {"mail": "never", "least": "critical"})
     assert answer.status_code == 302 and "confirm" in answer.headers["Location"]
     assert not AlertPreference.objects.exists()
+
+
+@pytest.mark.parametrize("path", ["/alerts/settings/", "/alerts/{}/dismiss/"])
+def test_silencing_needs_a_recent_second_factor(
+    path: str, alice: User, client_for: Callable[..., Client], alert: MakeAlert
+) -> None:
+    """Who has only her session can neither stop the mails nor teach that an alert was her."""
+    row = alert()
+    sent = {"mail": "never", "least": "critical", "roles": ["owner"]}
+    answer = client_for(alice, recent=False).post(path.format(row.pk), sent)
+    assert answer.status_code == 302
+    assert answer.headers["Location"].startswith(reverse("accounts:confirm_identity"))
+    row.refresh_from_db()
+    assert row.state == State.OPEN
+    assert not AlertPreference.objects.exists() and not Habit.objects.filter(taught_at__isnull=False).exists()
 
 
 def test_a_long_list_has_pages(alice_client: Client, alert: MakeAlert) -> None:
