@@ -18,7 +18,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.models import ApiKey, Membership, Organization, Role, User
 from accounts.password_policy import LONGEST, check_classes, policy_for
-from accounts.roles import may_give
+from accounts.roles import may_give, may_give_scope
 
 _LINK = re.compile(r"://|\bwww\.", re.IGNORECASE)
 
@@ -237,6 +237,11 @@ class ApiKeyForm(forms.Form):
     def expires_at(self) -> Any:
         days = self.cleaned_data["ends"]
         return timezone.now() + timedelta(days=int(days)) if days else None
+
+    def __init__(self, data: Any = None, *, membership: Membership) -> None:
+        super().__init__(data)
+        offered = [(value, label) for value, label in ApiKey.Scope.choices if may_give_scope(membership, value)]
+        self.fields["scopes"].choices = offered  # type: ignore[attr-defined]  # a MultipleChoiceField
 
 
 def roles_to_give(membership: Membership) -> list[tuple[str, Any]]:

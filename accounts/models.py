@@ -167,6 +167,7 @@ class ApiKey(models.Model):
     class Scope(models.TextChoices):
         SMTP_USERS_READ = "smtp_users:read", _("See SMTP users, app passwords and networks")
         SMTP_USERS_WRITE = "smtp_users:write", _("Create and change SMTP users, app passwords and networks")
+        POLICIES_WRITE = "policies:write", _("Change the policies for app passwords and sign-ins")
         MESSAGES_READ = "messages:read", _("See messages")
         AUTH_EVENTS_READ = "auth_events:read", _("See the auth log")
         CHANGES_READ = "changes:read", _("See and verify the change log")

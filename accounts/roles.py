@@ -7,7 +7,7 @@ Source  docs/data.md.
 from collections.abc import Mapping
 from typing import Final
 
-from accounts.models import Membership, Role
+from accounts.models import ApiKey, Membership, Role
 
 SMTP_USERS_SEE: Final = "smtp_users.see"
 SMTP_USERS_CHANGE: Final = "smtp_users.change"
@@ -39,6 +39,15 @@ TABLE: Final[Mapping[str, frozenset[str]]] = {
 
 def can(membership: Membership | None, permission: str) -> bool:
     return membership is not None and permission in TABLE.get(membership.role, frozenset())
+
+
+# What a key with this scope may do asks for this permission in the panel; every other scope is within API_KEYS_CHANGE.
+_SCOPES: Final[Mapping[str, str]] = {ApiKey.Scope.POLICIES_WRITE: ORGANIZATION_CHANGE}
+
+
+def may_give_scope(membership: Membership | None, scope: str) -> bool:
+    """Nobody makes a key that may do more than its maker."""
+    return can(membership, API_KEYS_CHANGE) and can(membership, _SCOPES.get(scope, API_KEYS_CHANGE))
 
 
 def roles_with(permission: str) -> list[str]:

@@ -20,12 +20,12 @@ from accounts.roles import API_KEYS_CHANGE
 @never_cache
 @member_required(API_KEYS_CHANGE)
 def api_keys(request: MemberRequest) -> HttpResponseBase:
-    return _make(request) if request.method == "POST" else _page(request, ApiKeyForm())
+    return _make(request) if request.method == "POST" else _page(request, _empty(request))
 
 
 @recent_mfa_required
 def _make(request: MemberRequest) -> HttpResponse:
-    form = ApiKeyForm(request.POST)
+    form = ApiKeyForm(request.POST, membership=request.membership)
     if not form.is_valid():
         return _page(request, form, status=400)
     if not once.spend(request, request.POST.get("token", "")):
@@ -44,7 +44,11 @@ def _make(request: MemberRequest) -> HttpResponse:
     except ValidationError as error:
         form.add_error(None, error)
         return _page(request, form, status=400)
-    return _page(request, ApiKeyForm(), made=made)
+    return _page(request, _empty(request), made=made)
+
+
+def _empty(request: MemberRequest) -> ApiKeyForm:
+    return ApiKeyForm(membership=request.membership)
 
 
 @require_POST

@@ -173,7 +173,7 @@ def get_app_password_policy(request: ApiRequest) -> Any:
     "/app-password-policy",
     response=PolicySet,
     summary="Change the policy for app passwords",
-    **needs(Scope.SMTP_USERS_WRITE),
+    **needs(Scope.POLICIES_WRITE),
 )
 def change_app_password_policy(request: ApiRequest, data: PolicyChange) -> Any:
     """What is left out stays. Those that would live longer get an end, never sooner than in 14 days."""

@@ -65,7 +65,7 @@ class PolicyChange(Body):
     )
 
 
-READ, WRITE = needs(Scope.SMTP_USERS_READ), needs(Scope.SMTP_USERS_WRITE)
+READ, WRITE = needs(Scope.SMTP_USERS_READ), needs(Scope.POLICIES_WRITE)
 
 
 @router.get("/scorecard", response=ScorecardOut, summary="Get the scorecard", **READ)
@@ -109,7 +109,7 @@ def get_sign_in_policy(request: ApiRequest) -> Any:
 
 @router.patch("/sign-in-policy", response=PolicyOut, summary="Change it", **WRITE)
 def change_sign_in_policy(request: ApiRequest, data: PolicyChange) -> Any:
-    """For all SMTP users of the organization, from their next sign-in on."""
+    """For all SMTP users of the organization, from their next sign-in on. Only an owner makes a key that may."""
     sent = {name: value for name, value in data.dict(exclude_unset=True).items() if value is not None}
     return _told(set_policy(request.auth.organization, actor=actor_of(request), **sent))
 

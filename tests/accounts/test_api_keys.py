@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.api_keys import create_api_key, find_api_key, revoke_api_key
-from accounts.models import ApiKey, Organization, User
+from accounts.models import ApiKey, Membership, Organization, Role, User
 from audit.changes import SYSTEM
 from audit.models import ChangeEvent
 
@@ -62,6 +62,20 @@ def test_making_and_revoking_need_recent_identity(alice: User, alice_org: Organi
     client.post(URL, FORM)
     client.post(reverse("accounts:revoke_api_key", args=[kept.pk]))
     assert ApiKey.objects.get().revoked_at is None
+
+
+def test_a_key_may_do_no_more_than_its_maker(alice: User, vera: User, alice_org: Organization, client_for: Any) -> None:
+    """Policies are the owner's: others are not offered that scope, and what they send with it makes no key."""
+    for role in (Role.ADMIN, Role.DEVELOPER):
+        Membership.objects.filter(user=vera).update(role=role)
+        client = client_for(vera)
+        assert "policies:write" not in client.get(URL).content.decode()
+        answer = client.post(URL, _form(client) | {"scopes": ["smtp_users:write", "policies:write"]})
+        assert answer.status_code == 400 and not ApiKey.objects.exists()
+    owner = client_for(alice)
+    assert "policies:write" in owner.get(URL).content.decode()
+    owner.post(URL, _form(owner) | {"scopes": ["policies:write"]})
+    assert ApiKey.objects.get().scopes == ["policies:write"]
 
 
 def test_a_viewer_sees_none(vera: User, client_for: Any) -> None:
