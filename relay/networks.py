@@ -38,6 +38,7 @@ Range = IPv4Network | IPv6Network
 
 NETWORKS_MAX = 200  # of one list; the whole of it is read at each sign-in
 LABEL_MAX = 64
+WIDEST_V4, WIDEST_V6 = 16, 32  # what is wider asks in the panel for recent identification
 ALL_MAPPED = IPv6Network("::ffff:0:0/96")  # every IPv4 address there is
 
 
@@ -138,6 +139,12 @@ def parse_network(text: str) -> Range:
             params={"text": text[:64], "network": str(loose)},
         ) from None
     return _unmapped(network)
+
+
+def is_wide(text: str) -> bool:
+    """Whether it holds so many addresses that whoever adds it should show who he is."""
+    network = parse_network(text)
+    return network.prefixlen < (WIDEST_V4 if network.version == 4 else WIDEST_V6)
 
 
 def _unmapped(network: Range) -> Range:

@@ -1,5 +1,5 @@
 """Networks of an organization, an SMTP user or an app password: added, after a warning if real sign-ins would be
-refused; removed, after a question."""
+refused; removed, after a question. What opens a list to everybody or to very many asks for recent identification."""
 
 from collections.abc import Callable
 from functools import partial
@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
 from accounts import roles
-from accounts.access import MemberRequest, actor_of, member_required
+from accounts.access import MemberRequest, actor_of, is_recent, member_required, send_to
 from relay import queries
 from relay.forms import NetworkForm
 from relay.models import AppPassword, Network
@@ -22,6 +22,7 @@ from relay.networks import (
     Allowlist,
     RefusedLogin,
     add_network,
+    is_wide,
     list_of,
     live,
     remove_network,
@@ -92,6 +93,8 @@ def _add(request: MemberRequest, owner: Allowlist, again: Callable[[NetworkForm]
     if not form.is_valid():
         return again(form)
     cidr = form.cleaned_data["cidr"]
+    if is_wide(cidr) and not is_recent(request):
+        return send_to(request, "accounts:confirm_identity")
     if request.POST.get("confirmed") != "yes":
         refused = _refused(owner, adding=cidr)
         if refused:
@@ -159,6 +162,8 @@ def remove(request: MemberRequest, network_id: int) -> HttpResponse:
     )
     owner = Allowlist(request.organization, network.smtp_user, network.app_password)
     place = _place(request, owner)
+    if _is_last(owner, network) and not is_recent(request):
+        return send_to(request, "accounts:confirm_identity")
     if request.method != "POST":
         return ask(request, _removal(owner, network, place))
     remove_network(network, actor=actor_of(request))
@@ -166,9 +171,14 @@ def remove(request: MemberRequest, network_id: int) -> HttpResponse:
     return redirect(place)
 
 
+def _is_last(owner: Allowlist, network: Network) -> bool:
+    """Without it the list is open to everybody."""
+    return not owner.rows.filter(live(timezone.now())).exclude(pk=network.pk).exists()
+
+
 def _removal(owner: Allowlist, network: Network, place: str) -> Question:
     refused = _refused(owner, removing=network)
-    if owner.rows.filter(live(timezone.now())).exclude(pk=network.pk).exists():
+    if not _is_last(owner, network):
         text = _("Sign-ins from it are refused from then on, unless another range of the list holds the address.")
     else:
         text = _("It is the last one of its list: any address may sign in then.")

@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 import pytest
 from django.test import Client
+from django.urls import reverse
 
-from accounts.models import Organization
+from accounts.models import Organization, User
 from audit.changes import SYSTEM
 from relay.models import Network, SmtpUser
 from relay.networks import add_network
@@ -72,6 +73,38 @@ def test_overlap_is_refused_on_the_page(alice_client: Client, alice_org: Organiz
     response = alice_client.post("/networks/add/", {"cidr": "192.0.2.7"})
     assert response.status_code == 422
     assert "lies inside 192.0.2.0/24" in response.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("cidr", "asked"),
+    [("10.0.0.0/15", True), ("10.0.0.0/16", False), ("2001:db8::/31", True), ("2001:db8::/32", False)],
+)
+def test_a_wide_range_needs_recent_identity(
+    cidr: str, asked: bool, alice: User, alice_org: Organization, client_for: Callable[..., Client]
+) -> None:
+    """An unattended browser opens no list to very many addresses, confirmed or not."""
+    answer = client_for(alice, recent=False).post("/networks/add/", {"cidr": cidr, "confirmed": "yes"})
+    assert answer.headers["Location"].startswith(reverse("accounts:confirm_identity")) is asked
+    assert Network.objects.exists() is not asked
+    client_for(alice).post("/networks/add/", {"cidr": cidr, "confirmed": "yes"})
+    assert Network.objects.get().cidr == cidr
+
+
+def test_removing_the_last_one_needs_recent_identity(
+    alice: User, alice_org: Organization, client_for: Callable[..., Client]
+) -> None:
+    """One of two goes without; the last, which opens the list, asks who is there."""
+    first = add_network(alice_org, cidr="192.0.2.0/24", actor=SYSTEM)
+    last = add_network(alice_org, cidr="198.51.100.0/24", actor=SYSTEM)
+    client = client_for(alice, recent=False)
+    client.post(f"/networks/{first.pk}/remove/")
+    assert Network.objects.get() == last
+    for ask in (client.get, client.post):
+        answer = ask(f"/networks/{last.pk}/remove/")
+        assert answer.headers["Location"].startswith(reverse("accounts:confirm_identity"))
+    assert Network.objects.get() == last
+    client_for(alice).post(f"/networks/{last.pk}/remove/")
+    assert not Network.objects.exists()
 
 
 def test_removing_the_last_one_says_that_all_may_come(alice_client: Client, alice_org: Organization) -> None:
