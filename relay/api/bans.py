@@ -4,11 +4,13 @@ from datetime import datetime
 from typing import Any
 
 from django.http import Http404
+from django.utils import timezone
 from ninja import Field, Router, Status
 
 from relay.api.keys import ApiRequest, Scope, actor_of, needs
+from relay.api.problems import ProblemError
 from relay.api.shapes import Schema
-from relay.guessing.bans import OwnBan, lift_own_ban, own_bans
+from relay.guessing.bans import LiftedLately, OwnBan, lift_own_ban, own_bans
 
 router = Router(tags=["Bans"])
 
@@ -45,9 +47,16 @@ def list_bans(request: ApiRequest) -> Any:
 
 @router.post("/bans/{int:id}/lift", response={204: None}, summary="Lift a ban", **needs(Scope.SMTP_USERS_WRITE))
 def lift_ban(request: ApiRequest, id: int) -> Any:
-    """The addresses that are yours may connect again within a second. Of a range, the others stay banned."""
+    """The addresses that are yours may connect again within a second. Of a range, the others stay banned.
+
+    The same range once a day at most: then 429, with the wait.
+    """
     own = next((each for each in own_bans(request.auth.organization) if each.ban.pk == id), None)
     if own is None:
         raise Http404
-    lift_own_ban(own.ban, organization=request.auth.organization, actor=actor_of(request))
+    try:
+        lift_own_ban(own.ban, organization=request.auth.organization, actor=actor_of(request))
+    except LiftedLately as refused:
+        wait = max(1, round((refused.again_at - timezone.now()).total_seconds()))
+        raise ProblemError("too-often", refused.messages[0], Retry_After=str(wait)) from None
     return Status(204, None)

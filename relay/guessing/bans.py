@@ -3,7 +3,7 @@
 Shapes  Ban and ProtectedRange (relay.models). own_bans() are those that hit addresses from which an organization's SMTP
         users signed in lately, as the auth log proves.
 Units   aware UTC.
-Errors  NotYours, RangeRefused: ValidationErrors with words for a form or an API answer.
+Errors  NotYours, LiftedLately, RangeRefused: ValidationErrors with words for a form or an API answer.
 Source  docs/security.md, Guessing.
 """
 
@@ -15,18 +15,20 @@ from ipaddress import ip_address, ip_network
 
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, connection, transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Max, Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from accounts.models import Organization
 from audit.changes import Actor, record_change
+from audit.models import ChangeEvent
 from relay.guessing.shared import tell_bans_changed
 from relay.models import Ban, ProtectedRange
 from relay.networks import parse_network
 
 OWN_DAYS = 30
 KEPT = timedelta(days=90)
+LIFTED_AGAIN = timedelta(days=1)  # by the same customer; else guess, ban, lift could go on for ever
 LABEL_MAX = 64
 RANGES_MAX = 1_000
 INSTALLATION = 0
@@ -50,6 +52,18 @@ _OWN = """
 
 class NotYours(ValidationError):
     """The ban hits no address from which this organization's SMTP users signed in lately."""
+
+
+class LiftedLately(ValidationError):
+    """The organization lifted a ban of this range within a day; `again_at` is when it may again."""
+
+    def __init__(self, again_at: datetime) -> None:
+        words = _(
+            "Within a day you lifted a ban of this range already. Correct first what"
+            " fails there; you may lift it again from %(when)s UTC, and the operator may at any time."
+        )
+        super().__init__(words, code="lifted_lately", params={"when": f"{again_at:%Y-%m-%d %H:%M}"})
+        self.again_at = again_at
 
 
 class RangeRefused(ValidationError):
@@ -139,13 +153,18 @@ def lift_ban(ban: Ban, *, actor: Actor) -> Ban:
 
 @transaction.atomic
 def lift_own_ban(ban: Ban, *, organization: Organization, actor: Actor) -> Ban:
-    """By a customer: the ban of its address ends; from a neighbourhood its own addresses are taken. Raises NotYours."""
+    """By a customer: the ban of its address ends; from a neighbourhood its own addresses are taken.
+
+    Raises NotYours, LiftedLately.
+    """
     ban = Ban.objects.select_for_update(no_key=True).get(pk=ban.pk)
     own = next((each for each in own_bans(organization) if each.ban.pk == ban.pk), None)
     if own is None:
         raise NotYours(
             _("None of your SMTP users signed in lately from an address that this ban hits."), code="foreign"
         )
+    if again_at := may_lift_again_at(ban, organization=organization):
+        raise LiftedLately(again_at)
     if ip_network(ban.cidr).num_addresses == 1:
         _lift(ban, actor)
     else:
@@ -154,6 +173,15 @@ def lift_own_ban(ban: Ban, *, organization: Organization, actor: Actor) -> Ban:
         transaction.on_commit(tell_bans_changed)
     _record("ban.lifted", organization.pk, actor, ban, addresses=list(own.addresses))
     return ban
+
+
+def may_lift_again_at(ban: Ban, *, organization: Organization, now: datetime | None = None) -> datetime | None:
+    """When this customer may lift a ban of this range again; None: now. Its change log knows when it did."""
+    now = now or timezone.now()
+    lifted = ChangeEvent.objects.filter(
+        organization_id=organization.pk, action="ban.lifted", subject=ban.cidr, at__gt=now - LIFTED_AGAIN, at__lte=now
+    ).aggregate(last=Max("at"))["last"]
+    return lifted + LIFTED_AGAIN if lifted else None
 
 
 def _lift(ban: Ban, actor: Actor) -> None:

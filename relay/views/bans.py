@@ -12,14 +12,18 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from accounts import roles
 from accounts.access import MemberRequest, actor_of, member_required
-from relay.guessing.bans import NotYours, OwnBan, lift_own_ban, own_bans
+from relay.guessing.bans import LiftedLately, NotYours, OwnBan, lift_own_ban, may_lift_again_at, own_bans
 from relay.views.confirm import Question, ask
 
 
 @require_safe
 @member_required(roles.AUTH_LOG_SEE)
 def page(request: MemberRequest) -> HttpResponse:
-    rows = [(own, _names(request, own)) for own in own_bans(request.organization)]
+    organization = request.organization
+    rows = [
+        (own, _names(request, own), may_lift_again_at(own.ban, organization=organization))
+        for own in own_bans(organization)
+    ]
     may_change = roles.can(request.membership, roles.SMTP_USERS_CHANGE)
     return render(request, "relay/bans.html", {"rows": rows, "may_change": may_change})
 
@@ -40,7 +44,7 @@ def lift(request: MemberRequest, ban_id: int) -> HttpResponse:
         return ask(request, _question(own))
     try:
         lift_own_ban(own.ban, organization=request.organization, actor=actor_of(request))
-    except NotYours as refused:  # it ended meanwhile
+    except (NotYours, LiftedLately) as refused:  # it ended meanwhile, or is lifted too often
         messages.error(request, refused.messages[0])
     else:
         messages.success(request, _("%(addresses)s may connect again.") % {"addresses": ", ".join(own.addresses)})
@@ -56,5 +60,6 @@ def _question(own: OwnBan) -> Question:
         " correct it first.",
         len(own.addresses),
     )
+    text += " " + _("The same range can be lifted once a day.")
     title = _("Lift the ban of %(range)s?") % {"range": own.ban.cidr}
     return Question(title, text % addresses, _("Lift the ban"), reverse("relay:bans"), dangerous=False)

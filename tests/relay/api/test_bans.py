@@ -32,6 +32,16 @@ def test_list_and_lift(call: Call, bob_call: Call, ban: Ban) -> None:
     assert call("POST", f"/bans/{ban.pk}/lift").status_code == 404
 
 
+def test_the_same_range_once_a_day(call: Call, ban: Ban) -> None:
+    """The second ban of it within a day is 429 with the wait, and stays in force."""
+    assert call("POST", f"/bans/{ban.pk}/lift").status_code == 204
+    again = Ban.objects.create(cidr=ban.cidr, ends_at=timezone.now() + timedelta(hours=1), worker="test")
+    refused = call("POST", f"/bans/{again.pk}/lift")
+    assert refused.status_code == 429 and "already" in refused.json()["detail"]
+    assert 86_000 < int(refused["Retry-After"]) <= 86_400
+    assert [each["id"] for each in call("GET", "/bans").json()["items"]] == [again.pk]
+
+
 def test_lifting_needs_more_than_reading(key_with: object, ban: Ban) -> None:
     """A key that may only read the auth log sees bans and lifts none."""
     read = caller(key_with("auth_events:read"))  # type: ignore[operator]

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import time_machine
 from django.core.exceptions import ValidationError
 from django.utils import timezone
 
@@ -98,6 +99,27 @@ def test_nobody_lifts_anothers(alice_org: Organization, bob_org: Organization, b
     with pytest.raises(bans.NotYours):
         bans.lift_own_ban(row, organization=bob_org, actor=SYSTEM)
     assert bans.active_bans().exists()
+
+
+def test_a_customer_lifts_a_range_once_a_day(alice_org: Organization, ban: Callable[..., Ban]) -> None:
+    """The next ban of it stays, until a day has passed; another range is free, and so is an operator."""
+    signed_in(alice_org, "203.0.113.7")
+    signed_in(alice_org, "203.0.113.8")
+    bans.lift_own_ban(ban("203.0.113.7/32"), organization=alice_org, actor=SYSTEM)
+    again = ban("203.0.113.7/32", hours=100)
+    with pytest.raises(bans.LiftedLately, match="lifted a ban of this range already"):
+        bans.lift_own_ban(again, organization=alice_org, actor=SYSTEM)
+    again.refresh_from_db()
+    assert again.lifted_at is None
+    bans.lift_own_ban(ban("203.0.113.8/32"), organization=alice_org, actor=SYSTEM)
+    with time_machine.travel(timezone.now() + timedelta(days=1, seconds=1), tick=False):
+        signed_in(alice_org, "203.0.113.7")
+        bans.lift_own_ban(again, organization=alice_org, actor=SYSTEM)
+        third = ban("203.0.113.7/32")
+        bans.lift_ban(third, actor=CAROL)
+    for row in (again, third):
+        row.refresh_from_db()
+        assert row.lifted_at is not None
 
 
 def test_an_operator_lifts_any(ban: Callable[..., Ban]) -> None:

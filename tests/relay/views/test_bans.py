@@ -51,6 +51,19 @@ def test_lifting_asks_first(alice_client: Client, ban: Ban, attempted: Attempts)
     assert "192.0.2.10 may connect again" in page and "None of your addresses is banned" in page
 
 
+def test_the_same_range_is_lifted_once_a_day(alice_client: Client, ban: Ban, attempted: Attempts) -> None:
+    """The page says from when it may be again, instead of the button; sending the form says why not."""
+    attempted()
+    alice_client.post(f"/bans/{ban.pk}/lift/")
+    again = Ban.objects.create(cidr=ban.cidr, ends_at=timezone.now() + timedelta(hours=1), worker="test")
+    page = alice_client.get("/bans/").content.decode()
+    assert "Lifted within a day" in page and f"/bans/{again.pk}/lift/" not in page
+    told = alice_client.post(f"/bans/{again.pk}/lift/", follow=True).content.decode()
+    assert "lifted a ban of this range already" in told
+    again.refresh_from_db()
+    assert again.lifted_at is None
+
+
 def test_a_viewer_sees_and_may_not_lift(vera_client: Client, ban: Ban, attempted: Attempts) -> None:
     """No button, and sending it is 403."""
     attempted()
