@@ -25,7 +25,13 @@ def alerts(full: Organization, smtp_user: SmtpUser) -> dict[str, Any]:
         organization_id=None,
         key="usernames:203.0.113.77",
         severity=Severity.WARNING,
-        evidence={"ip": "203.0.113.77", "count": 412, "usernames_count": 40, "usernames": ["<b>root</b>", UNBROKEN]},
+        evidence={
+            "ip": "203.0.113.77",
+            "ips": ["2001:db8:1111:2222:3333:4444:5555:6666"],  # the widest that a button names
+            "count": 412,
+            "usernames_count": 40,
+            "usernames": ["<b>root</b>", UNBROKEN],
+        },
     )
     return {"alert_id": made[Kind.GUESSED].pk, "volume_alert_id": made[Kind.VOLUME].pk, "own_alert_id": own.pk}
 
