@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from django.conf import settings
-from django.db import connection
+from django.db import connection, transaction
 
 from accounts.models import Organization
 from audit.changes import SYSTEM
@@ -42,7 +42,7 @@ def test_it_is_found_by_one_indexed_read(mail_user: SmtpUser) -> None:
     from relay.oauth.verify import READ_OWN
 
     make_token(mail_user)
-    with connection.cursor() as cursor:
+    with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")
         cursor.execute("EXPLAIN " + READ_OWN, ["x"])
         plan = str(cursor.fetchall())
