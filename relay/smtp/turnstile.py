@@ -13,7 +13,8 @@ All of them together take the same time either way: what a busy process does not
 import asyncio
 from collections import deque
 
-PLACES = 20  # fewer make transactions small, and dear; more only make the wait longer
+PLACES_MIN, PLACES_MAX = 24, 40  # fewer make transactions small, and dear; more only make the wait longer
+SHORT_SECONDS, LONG_SECONDS = 0.005, 0.007  # from the end of the data to the answer: there is room for more; enough
 PATIENCE_SECONDS = 0.025  # for one stage: the client's sending, or ours from there to the answer
 CHECK_SECONDS = 0.005
 
@@ -22,6 +23,8 @@ class Turnstile:
     """One for each smtpd process."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.places = PLACES_MIN
+        self._took = 0.0  # seconds from the end of the data to the answer, lately
         self._loop = loop
         self._inside: dict[object, float] = {}  # since when it is in its stage
         self._waiting: deque[tuple[object, asyncio.Future[None]]] = deque()
@@ -32,7 +35,7 @@ class Turnstile:
         return len(self._waiting)
 
     async def enter(self, session: object) -> None:
-        if not self._waiting and len(self._inside) < PLACES:
+        if not self._waiting and len(self._inside) < self.places:
             self._inside[session] = self._loop.time()
             return
         turn: asyncio.Future[None] = self._loop.create_future()
@@ -46,13 +49,23 @@ class Turnstile:
             self._inside[session] = self._loop.time()
 
     def leave(self, session: object) -> None:
-        self._inside.pop(session, None)
+        since = self._inside.pop(session, None)
         if self._waiting:
+            if since is not None:
+                self._learn(self._loop.time() - since)
             self._admit()
+
+    def _learn(self, seconds: float) -> None:
+        """Small messages are soon stored: then there may be more of them at once."""
+        self._took += (seconds - self._took) / 16
+        if self._took < SHORT_SECONDS:
+            self.places = min(PLACES_MAX, self.places + 1)
+        elif self._took > LONG_SECONDS:
+            self.places = max(PLACES_MIN, self.places - 2)
 
     def _admit(self) -> None:
         """As many as there are places for. Whose task was cancelled meanwhile is passed over."""
-        while self._waiting and len(self._inside) < PLACES:
+        while self._waiting and len(self._inside) < self.places:
             session, turn = self._waiting.popleft()
             if not turn.done():
                 self._inside[session] = self._loop.time()

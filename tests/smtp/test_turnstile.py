@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from relay.smtp.turnstile import PLACES, Turnstile
+from relay.smtp.turnstile import PLACES_MAX, PLACES_MIN, Turnstile
 from tests.smtp.conftest import RunningDoor, Sender, content
 
 
@@ -25,15 +25,33 @@ def test_as_many_as_there_are_places_and_then_in_order() -> None:
             await door.enter(number)
             inside.append(number)
 
-        tasks = [asyncio.create_task(come(number)) for number in range(PLACES + 2)]
+        tasks = [asyncio.create_task(come(number)) for number in range(PLACES_MIN + 5)]
         await asyncio.sleep(0)
-        assert (inside, door.waiting) == (list(range(PLACES)), 2)
+        assert (inside, door.waiting) == (list(range(PLACES_MIN)), 5)
         door.leave(7)
         await asyncio.sleep(0)
-        assert (inside[-1], door.waiting) == (PLACES, 1)
-        door.leave(0)
+        assert PLACES_MIN < len(inside) < PLACES_MIN + 5
+        for number in range(5):
+            door.leave(number)
         await asyncio.gather(*tasks)
-        assert inside == list(range(PLACES + 2))
+        assert inside == list(range(PLACES_MIN + 5))
+
+    within_a_loop(what)
+
+
+def test_there_are_more_places_while_answers_are_quick() -> None:
+    """Up to a bound."""
+
+    async def what(door: Turnstile) -> None:
+        tasks = [asyncio.create_task(door.enter(number)) for number in range(10 * PLACES_MAX)]
+        await asyncio.sleep(0)
+        for number in range(9 * PLACES_MAX):
+            door.leave(number)
+            await asyncio.sleep(0)
+        assert PLACES_MIN < door.places <= PLACES_MAX
+        for number in range(9 * PLACES_MAX, 10 * PLACES_MAX):
+            door.leave(number)
+        await asyncio.gather(*tasks)
 
     within_a_loop(what)
 
@@ -42,7 +60,7 @@ def test_who_was_cancelled_is_passed_over() -> None:
     """A client that left while it waited takes no place."""
 
     async def what(door: Turnstile) -> None:
-        for number in range(PLACES):
+        for number in range(PLACES_MIN):
             await door.enter(number)
         gone, stays = (asyncio.create_task(door.enter(name)) for name in ("gone", "stays"))
         await asyncio.sleep(0)
@@ -58,17 +76,17 @@ def test_slow_ones_give_their_places_up() -> None:
     """Nobody leaves, and those who wait come in all the same."""
 
     async def what(door: Turnstile) -> None:
-        for number in range(PLACES):
+        for number in range(PLACES_MIN):
             await door.enter(number)
         async with asyncio.timeout(10):
-            await asyncio.gather(*(door.enter(name) for name in range(100, 100 + 3 * PLACES)))
+            await asyncio.gather(*(door.enter(name) for name in range(100, 100 + 3 * PLACES_MIN)))
 
     within_a_loop(what)
 
 
 def test_slow_clients_hold_nobody_up(door: RunningDoor, sender: Sender) -> None:
     """As many clients as there are places, and more, stop in the middle of their content: another one is served."""
-    slow = [door.signed_in(sender) for _number in range(PLACES + 5)]
+    slow = [door.signed_in(sender) for _number in range(PLACES_MAX + 5)]
     for client in slow:
         assert client.say(f"MAIL FROM:<{sender.address}>").startswith("250")
         assert client.say("RCPT TO:<a@dest.example>").startswith("250")
