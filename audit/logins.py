@@ -17,22 +17,14 @@ from django.db import connection, transaction
 from django.db.models import Aggregate, BooleanField, ExpressionWrapper, Max, Min, Q, QuerySet, Sum, TextField
 from django.utils import timezone
 
-from audit.models import AuthEvent, LoginDay, Result, RollupMark
+from audit.marks import mark_of, next_mark, set_mark
+from audit.models import AuthEvent, LoginDay, Result
 
 MARK: Final = "login_days"
 TAIL: Final = timedelta(minutes=10)  # of events that the sums may not have yet, if the rollup runs
 _LOCK: Final = 0x6761_7465_0003  # advisory: of two rollups at once, one goes home
 _KEY: Final = ("smtp_user_id", "app_password_id", "ip", "mechanism", "tls_version")
 
-# A row is stamped when its statement starts, and seen when its transaction ends. The mark stays behind the start of
-# every transaction that writes, and 2 minutes behind in any case, so that no row can appear behind it.
-_NEXT_MARK = """
-    SELECT least(
-        least(%s, clock_timestamp()) - interval '2 minutes',
-        (SELECT min(xact_start) FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND datname = current_database()
-         AND pid <> pg_backend_pid())
-    )
-"""
 _TOUCHED = """
     SELECT DISTINCT (at AT TIME ZONE 'UTC')::date FROM audit_authevent
     WHERE stored_at >= coalesce(%s, '-infinity'::timestamptz) AND result = 'accepted' ORDER BY 1
@@ -70,14 +62,13 @@ def roll_up_login_days(now: datetime | None = None) -> int:
     with transaction.atomic(), connection.cursor() as cursor:
         if not _value(cursor, "SELECT pg_try_advisory_xact_lock(%s)", [_LOCK]):
             return 0
-        cursor.execute("SELECT pg_stat_clear_snapshot()")
-        next_mark = _value(cursor, _NEXT_MARK, [now])  # before the rows are read
-        cursor.execute(_TOUCHED, [_mark()])
+        until = next_mark(now)  # before the rows are read
+        cursor.execute(_TOUCHED, [mark_of(MARK)])
         days = [day for (day,) in cursor.fetchall()]
         for day in days:
             start = _midnight(day)
             cursor.execute(_SUM_AGAIN, {"day": day, "start": start, "end": start + timedelta(days=1)})
-        RollupMark.objects.update_or_create(name=MARK, defaults={"done_until": next_mark})
+        set_mark(MARK, until)
         return len(days)
 
 
@@ -183,12 +174,8 @@ def _key_of(use: LoginUse) -> tuple[Any, ...]:
 
 def _tail_since(since: datetime, now: datetime) -> datetime:
     """From where on events are read: a little before what the sums have, or all of the time if they have nothing."""
-    mark, first = _mark(), _midnight(since.astimezone(UTC).date())
+    mark, first = mark_of(MARK), _midnight(since.astimezone(UTC).date())
     return max(first, min(mark, now) - TAIL) if mark else first
-
-
-def _mark() -> datetime | None:
-    return RollupMark.objects.filter(name=MARK).values_list("done_until", flat=True).first()
 
 
 def _midnight(day: date) -> datetime:

@@ -15,21 +15,12 @@ from typing import Any, Final
 
 from django.db import connection, transaction
 
-from audit.models import RollupMark
+from audit.marks import mark_of, next_mark, set_mark
 
 MARK: Final = "auth_hours"
 _LOCK: Final = 0x6761_7465_0002  # advisory: of two rollups at once, one goes home
 _DAY: Final = timedelta(days=1)
 
-# What was stored before is in the sums after the run: stored_at is when a statement began, and its row is seen when its
-# transaction ends, so the mark stays behind every open one that writes, and 2 minutes behind in any case.
-NEXT_MARK: Final = """
-    SELECT least(
-        least(%s, clock_timestamp()) - interval '2 minutes',
-        (SELECT min(xact_start) FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND datname = current_database()
-         AND pid <> pg_backend_pid())
-    )
-"""
 _GROUP: Final = "organization_id, smtp_user_id, ip, result, reason"
 _ADD = f"""
     WITH taken AS (DELETE FROM audit_authpending RETURNING hour, {_GROUP}, count, first_at, last_at),
@@ -75,12 +66,11 @@ def roll_up_auth_hours(now: datetime | None = None) -> int:
     with transaction.atomic(), connection.cursor() as cursor:
         if not _row(cursor, "SELECT pg_try_advisory_xact_lock(%s)", [_LOCK])[0]:
             return 0
-        cursor.execute("SELECT pg_stat_clear_snapshot()")  # else a transaction sees the same activity to its end
-        (next_mark,) = _row(cursor, NEXT_MARK, [now])  # before the rows are read
+        until = next_mark(now)  # before the rows are read
         hours, less, first, last = _row(cursor, _ADD, [])
         if less:
             cursor.execute(_EMPTY_GROUPS, {"first": first, "last": last})
-        RollupMark.objects.update_or_create(name=MARK, defaults={"done_until": next_mark})
+        set_mark(MARK, until)
         return int(hours)
 
 
@@ -94,7 +84,7 @@ def sum_again(*, since: datetime, until: datetime) -> None:
 
 def rolled_up_until() -> datetime | None:
     """Everything stored before is in the sums; None before the first run."""
-    return RollupMark.objects.filter(name=MARK).values_list("done_until", flat=True).first()
+    return mark_of(MARK)
 
 
 def _midnight(at: datetime) -> datetime:

@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from audit.anomalies.models import SendingHour
 from audit.anomalies.volume import HISTORY
-from audit.models import RollupMark
+from audit.marks import mark_of, set_mark
 
 MARK: Final = "sending_hours"
 KEPT: Final = HISTORY + timedelta(days=10)
@@ -45,12 +45,12 @@ def count_sending_hours(now: datetime | None = None) -> datetime | None:
         cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [_LOCK])
         if not cursor.fetchone()[0]:
             return None
-        since = RollupMark.objects.filter(name=MARK).values_list("done_until", flat=True).first() or now - HISTORY
+        since = mark_of(MARK) or now - HISTORY
         cursor.execute("SELECT pg_stat_clear_snapshot()")  # else a transaction sees the same activity to its end
         cursor.execute(_UNTIL, [now])
         until: datetime = max(since, cursor.fetchone()[0])
         cursor.execute(_COUNT, {"since": since, "until": until})
-        RollupMark.objects.update_or_create(name=MARK, defaults={"done_until": until})
+        set_mark(MARK, until)
         return until
 
 

@@ -25,14 +25,6 @@ ADDRESSES_MAX: Final = 200  # whose usernames are read in one run
 EVENTS_MAX: Final = 2_000  # of one address
 _HOUR: Final = timedelta(hours=1)
 
-# As of audit.rollup: behind every transaction that still writes, and two minutes in any case.
-_NEXT_MARK = """
-    SELECT least(
-        least(%s, clock_timestamp()) - interval '2 minutes',
-        (SELECT min(xact_start) FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND datname = current_database()
-         AND pid <> pg_backend_pid())
-    )
-"""
 # By day: over a long time (the first run) a use counts on each of its days.
 _USES = """
     SELECT organization_id, smtp_user_id, app_password_id, host(ip), client_name, tls_version,
@@ -76,14 +68,6 @@ class Candidate:
     smtp_user_id: int
     hour: datetime
     recipients: int
-
-
-def next_mark(now: datetime | None) -> datetime:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_stat_clear_snapshot()")  # else a transaction sees the same activity to its end
-        cursor.execute(_NEXT_MARK, [now])
-        mark: datetime = cursor.fetchone()[0]
-        return mark
 
 
 def new_uses(mark: datetime | None) -> list[Use]:

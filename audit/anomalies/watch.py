@@ -26,7 +26,7 @@ from audit.anomalies.profiles import Profiles
 from audit.anomalies.reading import full_hour
 from audit.anomalies.rows import Failure, Finding, Known, Use
 from audit.anomalies.volume import unusual_volume, usual
-from audit.models import RollupMark
+from audit.marks import mark_of, next_mark, set_mark
 from audit.rollup import roll_up_auth_hours
 
 MARK: Final = "anomalies"
@@ -61,8 +61,8 @@ def watch(now: datetime | None = None) -> Watched:
     with transaction.atomic():
         if not _locked():
             return Watched()
-        mark = RollupMark.objects.filter(name=MARK).values_list("done_until", flat=True).first()
-        next_mark = reading.next_mark(now)  # before the rows are read
+        mark = mark_of(MARK)
+        until = next_mark(now)  # before the rows are read
         uses = reading.new_uses(mark)
         failures = reading.failures(now)
         profiles = _profiles(uses, failures)
@@ -75,7 +75,7 @@ def watch(now: datetime | None = None) -> Watched:
         _write(profiles.changed.values())
         for finding in _worth_telling(findings, now=now):
             _raise(finding, now=now)
-        RollupMark.objects.update_or_create(name=MARK, defaults={"done_until": next_mark})
+        set_mark(MARK, until)
     return Watched(len(uses), len(findings), close_ended(now=now))
 
 

@@ -10,7 +10,7 @@ from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from audit import rollup
+from audit import marks, rollup
 from audit.models import AuthDay, AuthEvent, AuthHour, AuthPending, RollupMark
 from audit.partitions import make_partitions
 from audit.record import attempt, record_auth_event
@@ -212,7 +212,7 @@ def test_the_mark_waits_for_a_transaction_that_is_still_open(
     make_event: MakeEvent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rows that will appear when another connection commits lie after the mark, however long that takes."""
-    monkeypatch.setattr(rollup, "NEXT_MARK", rollup.NEXT_MARK.replace("2 minutes", "0 minutes"))
+    monkeypatch.setattr(marks, "NEXT_MARK", marks.NEXT_MARK.replace("2 minutes", "0 minutes"))
     with other_connection() as writer:
         began = writer.execute("SELECT now(), pg_current_xact_id()").fetchone()
         assert began
