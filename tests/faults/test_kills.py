@@ -19,6 +19,7 @@ from relay.models import Message
 from tests.faults.running import Load, Workers, drained, taken_of, until
 from tests.relay.delivery.scripted_server import ScriptedServer
 from tests.smtp.conftest import Processes, Sender, free_port
+from tests.smtp.load import kill_nine
 
 pytestmark = pytest.mark.faults
 
@@ -41,7 +42,7 @@ class Killer:
         self.killed[name] += 1
 
     async def _process(self) -> None:
-        os.kill(self.lot.choice(self.smtpd.children()), signal.SIGKILL)
+        kill_nine(self.lot.choice(self.smtpd.children()))
 
     async def _smtpd(self) -> None:
         """Master and processes at once."""
@@ -57,7 +58,7 @@ class Killer:
         async with conn:
             words = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'gatepost %' ORDER BY pid"
             pids = [row[0] for row in await (await conn.execute(words)).fetchall()]
-            os.kill(self.lot.choice(pids), signal.SIGKILL)
+            kill_nine(self.lot.choice(pids))
 
     async def _postmaster(self) -> None:
         assert self.postgres.pid is not None
