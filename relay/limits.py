@@ -218,8 +218,12 @@ HELD_MESSAGES = """
     ORDER BY message.received_at, message.id LIMIT %(batch)s
 """
 RELEASE = """
-    UPDATE relay_recipient SET state = 'queued', due_at = clock_timestamp()
-    WHERE state = 'held' AND message_id = ANY(%s)
+    WITH released AS (
+        UPDATE relay_recipient SET state = 'queued', due_at = clock_timestamp()
+        WHERE state = 'held' AND message_id = ANY(%s) RETURNING message_id
+    )
+    INSERT INTO relay_messageevent (message_id, at, kind, actor, note)
+    SELECT DISTINCT message_id, clock_timestamp(), 'released', '', '' FROM released
 """
 
 

@@ -5,6 +5,7 @@ from relay.models.domains import SendingDomain
 from relay.models.door_failures import DoorFailure
 from relay.models.learning import NetworkLearning, SignInPolicy
 from relay.models.limits import LimitWindow
+from relay.models.message_events import MessageEvent
 from relay.models.messages import DeliveryAttempt, Message, MessageData, Recipient
 from relay.models.password_life import CredentialAlarm, LeakReport, PasswordNotice, PasswordPolicy
 from relay.models.refusals import Refusal
@@ -23,6 +24,7 @@ __all__ = [
     "LimitWindow",
     "Message",
     "MessageData",
+    "MessageEvent",
     "Network",
     "NetworkLearning",
     "OrganizationRoute",
