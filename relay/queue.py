@@ -15,18 +15,19 @@ from itertools import groupby
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from psycopg.rows import namedtuple_row
 
+from relay import chosen_routes
 from relay.connections import Connection
 from relay.models import DeliveryAttempt, Recipient
+from relay.models.messages import NEVER
 
 LEASE_SECONDS = 60.0
 GIVE_UP_AFTER = "5 days"
 RETRY_SECONDS = (60, 5 * 60, 15 * 60, 30 * 60, 3600, 2 * 3600, 4 * 3600)
 JITTER = 0.1  # so that what failed together does not return together
 WINDOW = 5000  # how far a claim looks past recipients whose route has no room
-# What is due then is never due. Route hold is inserted with it; a claim gives it to what came without.
-NEVER = datetime.fromisoformat("9999-01-01T00:00:00+00:00")
 
 Outcome = DeliveryAttempt.Outcome
 
@@ -41,21 +42,26 @@ class ClaimedRecipient:
     attempt_id: int
     address: str
     attempts: int  # this one included
+    dsn_notify: str = ""  # RFC 3461, as the client gave them
+    dsn_orcpt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One message to one next hop: what the client needs, without the content."""
+    """One message to one destination: what the client needs, without the content."""
 
     lease: UUID
     message_id: UUID
     route: str
-    smarthost: str  # empty: the installation's
-    smarthost_port: int | None
     reverse_path: str
     smtputf8: bool
     size_octets: int
     recipients: tuple[ClaimedRecipient, ...]
+    destination: str = ""  # of route mx: the domain of these recipients
+    named: str = ""  # the named route as JSON, for relay.routes; empty: the built-in one
+    reference: str = ""
+    dsn_ret: str = ""
+    dsn_envid: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +91,8 @@ class Settlement:
     tls_version: str = ""
     reached_final_dot: bool = False
     possibly_delivered: bool = False  # the final dot was sent, its answer never came
+    host_failed: bool = False  # nothing was said about this recipient: another host of its destination may take it
+    conversation: str = ""  # what was said and heard, bounded, without passwords and content
 
     @property
     def reply(self) -> str:
@@ -112,17 +120,20 @@ def message_state(states: Iterable[str]) -> str:
 # `waiting` walks the partial index recipient_due from its oldest end and stops as soon as `due` has enough. The
 # conditions on `own` are asked again after its lock was got, so of two workers only one sees the row.
 
-_CLAIM = """
+_CLAIM = f"""
 WITH waiting AS (
     SELECT id, message_id FROM relay_recipient
     WHERE state = 'queued' AND lease IS NULL AND due_at <= now()
     ORDER BY due_at LIMIT %(window)s
 ), due AS (
-    SELECT own.id, own.message_id, mail.route = 'hold' AS is_hold, mail.state = 'suspended' AS is_suspended
+    SELECT own.id, own.message_id, mail.route, mail.named_id, mail.route = 'hold' AS is_hold,
+           mail.state = 'suspended' AS is_suspended,
+           CASE WHEN mail.route = 'mx' THEN lower(substring(own.address from '[^@]*$')) ELSE '' END AS destination
     FROM waiting
     CROSS JOIN LATERAL (
-        SELECT message.route, customer.state FROM relay_message message
+        SELECT {chosen_routes.KIND} AS route, named.id AS named_id, customer.state FROM relay_message message
         JOIN accounts_organization customer ON customer.id = message.organization_id
+        {chosen_routes.JOINS}
         WHERE message.id = waiting.message_id LIMIT 1
     ) mail
     JOIN relay_recipient own ON own.id = waiting.id
@@ -134,29 +145,31 @@ WITH waiting AS (
     SET due_at = CASE WHEN due.is_hold THEN %(never)s ELSE now() + interval '40 seconds' * (1 + random() / 2) END
     FROM due WHERE own.id = due.id AND (due.is_hold OR due.is_suspended) RETURNING 1
 ), token AS MATERIALIZED (
-    SELECT message_id, gen_random_uuid() AS lease FROM due GROUP BY message_id
+    SELECT message_id, destination, gen_random_uuid() AS lease FROM due GROUP BY message_id, destination
 ), claimed AS (
     UPDATE relay_recipient own
     SET lease = token.lease, leased_until = now() + %(lease)s * interval '1 second', attempts = own.attempts + 1
-    FROM due JOIN token ON token.message_id = due.message_id
+    FROM due JOIN token ON token.message_id = due.message_id AND token.destination = due.destination
     WHERE own.id = due.id AND NOT due.is_hold AND NOT due.is_suspended
-    RETURNING own.id, own.message_id, own.lease, own.address, own.attempts
+    RETURNING own.id, own.message_id, own.lease, own.address, own.attempts, own.dsn_notify, own.dsn_orcpt,
+              due.destination, due.route, due.named_id
 ), attempt AS (
     INSERT INTO relay_deliveryattempt (recipient_id, number, started_at, outcome, route, next_hop, tls_version,
                                        reached_final_dot, enhanced_code, text, worker)
-    SELECT claimed.id, claimed.attempts, clock_timestamp(), '', message.route, '', '', false, '', '', %(worker)s
-    FROM claimed JOIN relay_message message ON message.id = claimed.message_id
+    SELECT claimed.id, claimed.attempts, clock_timestamp(), '', claimed.route, '', '', false, '', '', %(worker)s
+    FROM claimed
     RETURNING id, recipient_id
 )
 SELECT (SELECT count(*) FROM parked) AS parked, taken.*
 FROM (VALUES (1)) one LEFT JOIN (
     SELECT claimed.id, attempt.id AS attempt_id, claimed.address, claimed.attempts, claimed.lease, claimed.message_id,
-           message.route, message.reverse_path, message.smtputf8, message.size_octets,
-           coalesce(own_route.smarthost, '') AS smarthost, own_route.smarthost_port
+           claimed.route, message.reverse_path, message.smtputf8, message.size_octets, message.reference,
+           message.dsn_ret, message.dsn_envid, claimed.dsn_notify, claimed.dsn_orcpt, claimed.destination,
+           coalesce(row_to_json(named)::text, '') AS named
     FROM claimed JOIN attempt ON attempt.recipient_id = claimed.id
     JOIN relay_message message ON message.id = claimed.message_id
-    LEFT JOIN relay_organizationroute own_route ON own_route.organization_id = message.organization_id
-    ORDER BY claimed.message_id, claimed.id
+    LEFT JOIN relay_namedroute named ON named.id = claimed.named_id
+    ORDER BY claimed.message_id, claimed.lease, claimed.id
 ) taken ON true
 """
 
@@ -178,6 +191,7 @@ async def claim(
         "lease": lease_seconds,
         "window": window,
         "never": NEVER,
+        "default_route": settings.GATEPOST_DEFAULT_ROUTE,
     }
     async with connection.cursor(row_factory=namedtuple_row) as cursor:
         rows: list[Any] = await (await cursor.execute(_CLAIM, parameters)).fetchall()
@@ -192,12 +206,18 @@ def _job(rows: list[Any]) -> Job:
         lease=first.lease,
         message_id=first.message_id,
         route=first.route,
-        smarthost=first.smarthost,
-        smarthost_port=first.smarthost_port,
         reverse_path=first.reverse_path,
         smtputf8=first.smtputf8,
         size_octets=first.size_octets,
-        recipients=tuple(ClaimedRecipient(row.id, row.attempt_id, row.address, row.attempts) for row in rows),
+        recipients=tuple(
+            ClaimedRecipient(row.id, row.attempt_id, row.address, row.attempts, row.dsn_notify, row.dsn_orcpt)
+            for row in rows
+        ),
+        destination=first.destination,
+        named=first.named,
+        reference=first.reference,
+        dsn_ret=first.dsn_ret,
+        dsn_envid=first.dsn_envid,
     )
 
 

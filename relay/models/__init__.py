@@ -1,6 +1,7 @@
 """The tables of the relay, a file for each noun."""
 
 from relay.models.bans import Ban, ProtectedRange
+from relay.models.bounces import BounceClass, LateBounce, Report, Suppression
 from relay.models.domains import SendingDomain
 from relay.models.door_failures import DoorFailure
 from relay.models.learning import NetworkLearning, SignInPolicy
@@ -8,34 +9,44 @@ from relay.models.limits import LimitWindow
 from relay.models.message_events import MessageEvent
 from relay.models.messages import DeliveryAttempt, Message, MessageData, Recipient
 from relay.models.password_life import CredentialAlarm, LeakReport, PasswordNotice, PasswordPolicy
+from relay.models.queue_actions import Hold, QueueAction, QueueActionItem, QueueSummary
 from relay.models.refusals import Refusal
-from relay.models.routes import OrganizationRoute
+from relay.models.routes import NamedRoute, RouteChoice
 from relay.models.smtp_users import AppPassword, CredentialChange, Network, SenderAddress, SmtpUser
 from relay.models.workers import Worker
 
 __all__ = [
     "AppPassword",
     "Ban",
+    "BounceClass",
     "CredentialAlarm",
     "CredentialChange",
     "DeliveryAttempt",
     "DoorFailure",
+    "Hold",
+    "LateBounce",
     "LeakReport",
     "LimitWindow",
     "Message",
     "MessageData",
     "MessageEvent",
+    "NamedRoute",
     "Network",
     "NetworkLearning",
-    "OrganizationRoute",
     "PasswordNotice",
     "PasswordPolicy",
     "ProtectedRange",
+    "QueueAction",
+    "QueueActionItem",
+    "QueueSummary",
     "Recipient",
     "Refusal",
+    "Report",
+    "RouteChoice",
     "SenderAddress",
     "SendingDomain",
     "SignInPolicy",
     "SmtpUser",
+    "Suppression",
     "Worker",
 ]
