@@ -8,7 +8,7 @@ Source  docs/settings.md has a heading for each variable below; a test holds the
 import json
 import os
 import secrets
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -55,11 +55,42 @@ def env_networks(name: str) -> tuple[IPv4Network | IPv6Network, ...]:
         raise ImproperlyConfigured(f"{name} must be a list of networks: {error}.") from None
 
 
+def servers(entries: list[str], *, port: int) -> tuple[tuple[str, int], ...]:
+    """Addresses with a port or without: 192.0.2.1, 192.0.2.1:5353, ::1, [::1]:5353."""
+    found = []
+    for entry in entries:
+        try:
+            host, colon, digits = entry.rpartition(":") if entry.count(":") == 1 or "]:" in entry else (entry, "", "")
+            found.append((str(ip_address(host.strip("[]"))), int(digits) if colon else port))
+        except ValueError:
+            raise ImproperlyConfigured(f"{entry!r} is not an IP address with or without a port.") from None
+    return tuple(found)
+
+
 def env_choice(name: str, choices: tuple[str, ...], default: str) -> str:
     value = env(name, default)
     if value and value not in choices:
         raise ImproperlyConfigured(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
     return value
+
+
+def env_choices(name: str, choices: tuple[str, ...]) -> tuple[str, ...]:
+    """Some of the choices, in the order in which they were named; all of them where none is."""
+    values = tuple(env_list(name)) or choices
+    if not set(values) <= set(choices):
+        raise ImproperlyConfigured(f"{name} must be a list of {', '.join(choices)}, not {env(name)!r}.")
+    return values
+
+
+def env_addresses(name: str) -> tuple[str, ...]:
+    """At most one IPv4 and one IPv6 address."""
+    try:
+        addresses = [ip_address(text) for text in env_list(name)]
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name} must be a list of IP addresses: {error}.") from None
+    if len({address.version for address in addresses}) != len(addresses):
+        raise ImproperlyConfigured(f"{name} must name at most one IPv4 and one IPv6 address.")
+    return tuple(map(str, addresses))
 
 
 def generated_secrets(path: Path) -> dict[str, str]:
@@ -171,10 +202,10 @@ GATEPOST_METRICS_PORT = env_int("GATEPOST_METRICS_PORT", 0)  # of the first smtp
 GATEPOST_LONG_LINES = env_choice("GATEPOST_LONG_LINES", ("accept", "refuse"), "accept")
 GATEPOST_CRAM_MD5 = env_bool("GATEPOST_CRAM_MD5", False)
 
-ROUTES = ("sandbox", "smarthost")
+ROUTES = ("sandbox", "smarthost", "mx")
 GATEPOST_DEFAULT_ROUTE = env_choice("GATEPOST_DEFAULT_ROUTE", ROUTES, "sandbox" if GATEPOST_DEMO else "")
 if not GATEPOST_DEFAULT_ROUTE:
-    raise ImproperlyConfigured("GATEPOST_DEFAULT_ROUTE is not set: say where mail goes (sandbox or smarthost).")
+    raise ImproperlyConfigured("GATEPOST_DEFAULT_ROUTE is not set: say where mail goes (sandbox, smarthost or mx).")
 GATEPOST_SMARTHOST = env("GATEPOST_SMARTHOST")
 GATEPOST_SMARTHOST_PORT = env_int("GATEPOST_SMARTHOST_PORT", 587)
 GATEPOST_SMARTHOST_TLS = env_choice("GATEPOST_SMARTHOST_TLS", ("starttls", "implicit", "none"), "starttls")
@@ -183,6 +214,10 @@ GATEPOST_SMARTHOST_USERNAME = env("GATEPOST_SMARTHOST_USERNAME")
 GATEPOST_SMARTHOST_PASSWORD = secret("GATEPOST_SMARTHOST_PASSWORD") if GATEPOST_SMARTHOST_USERNAME else ""
 if GATEPOST_DEFAULT_ROUTE == "smarthost" and not GATEPOST_SMARTHOST:
     raise ImproperlyConfigured("GATEPOST_SMARTHOST is not set, but the default route is smarthost.")
+GATEPOST_MX_PORT = env_int("GATEPOST_MX_PORT", 25)
+GATEPOST_MX_ALLOWED = env_networks("GATEPOST_MX_ALLOWED")
+GATEPOST_MX_FAMILIES = env_choices("GATEPOST_MX_FAMILIES", ("ipv4", "ipv6"))
+GATEPOST_MX_SOURCES = env_addresses("GATEPOST_MX_SOURCES")
 
 # --- Accounts ------------------------------------------------------------------------------------------------------
 
@@ -232,6 +267,8 @@ CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"
 GATEPOST_OUTSIDE_ALLOWED = env_networks("GATEPOST_OUTSIDE_ALLOWED")
 GATEPOST_OUTSIDE_REFUSED = env_networks("GATEPOST_OUTSIDE_REFUSED")
 GATEPOST_OUTSIDE_CA_FILE = env("GATEPOST_OUTSIDE_CA_FILE")
+
+GATEPOST_RESOLVERS = servers(env_list("GATEPOST_RESOLVERS"), port=53)
 
 # --- OAuth ---------------------------------------------------------------------------------------------------------
 
