@@ -1,6 +1,7 @@
-"""Requests to addresses that customers choose: issuers' keys today, webhooks later. Never from smtpd, never in a view.
+"""Requests to addresses that customers choose: issuers' keys, webhooks. Never from smtpd, never in a view.
 
 Shapes  fetch(url, …) -> Answer. check_address(url) says beforehand what is wrong with an address, without a network.
+        Line: a connection that is kept for several requests to one address, which was judged when it was opened.
 Units   seconds of the whole exchange, with every redirect, DNS included; octets of the decoded body.
 Errors  OutsideRefused: we do not go there. OutsideFailed: there was no good answer. Both with words for the customer,
         and neither tells what answered at an address where we do not go.
@@ -19,6 +20,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
@@ -30,6 +32,7 @@ from relay.networks import Address, Range
 
 SECONDS = 10.0
 OCTETS = 256 * 1024
+BODY_SECONDS = 2.0  # of an excerpt, after the headers
 REDIRECTS = 3
 URL_LENGTH_MAX = 1000
 PORTS_LOW = (443,)  # and all from 1024 on: below are services that speak something else
@@ -104,9 +107,9 @@ def fetch(
     raise OutsideFailed(_("The server redirects too often."))
 
 
-def is_open(address: Address) -> bool:
+def is_open(address: Address, allowed: Sequence[Range] | None = None) -> bool:
     """Whether we go there: a public unicast address that is not ours, or one that the operator has allowed."""
-    if _within(address, settings.GATEPOST_OUTSIDE_ALLOWED):
+    if _within(address, settings.GATEPOST_OUTSIDE_ALLOWED if allowed is None else allowed):
         return True
     return address.is_global and not _within(address, (*NOWHERE, *settings.GATEPOST_OUTSIDE_REFUSED))
 
@@ -149,25 +152,83 @@ def _host(parts: SplitResult) -> str:
 def _exchange(
     target: _Target, method: str, body: bytes | None, headers: Mapping[str, str], *, ends_at: float, octets: int
 ) -> Answer:
-    address = _judged(_resolved(target, ends_at=ends_at))
-    connection = _Connection(target, address, ends_at=ends_at)
-    sent = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **headers}
+    line = Line(target.url, seconds=ends_at - time.monotonic())
     try:
-        connection.request(method, target.path, body=body, headers=sent)
-        response = connection.getresponse()
-        content = response.read(octets + 1)
-        if len(content) > octets:
-            raise OutsideFailed(_("The answer is too long."))
-        found = {name.lower(): value for name, value in response.getheaders()}
-        return Answer(response.status, content, target.url, found)
-    except ssl.SSLCertVerificationError as error:
-        raise OutsideFailed(_("The certificate is not valid: %(why)s.") % {"why": error.verify_message}) from None
-    except TimeoutError:
-        raise OutsideFailed(_("The server took too long.")) from None
-    except (OSError, http.client.HTTPException, ValueError):
-        raise OutsideFailed(_("The server could not be reached, or did not answer as a web server does.")) from None
+        return line.ask(method, body=body, headers=headers, seconds=ends_at - time.monotonic(), octets=octets)
     finally:
-        connection.close()
+        line.close()
+
+
+class Line:
+    """Requests one after the other over one connection. The address is not followed anywhere: no redirects.
+
+    When the server has closed it meanwhile, the next request connects to the same address again, which was judged; so
+    nobody keeps a line for longer than a name may be trusted to lead where it led.
+    """
+
+    def __init__(self, url: str, *, seconds: float = SECONDS) -> None:
+        """Raises OutsideRefused and OutsideFailed; the connection itself is made by the first request."""
+        ends_at = time.monotonic() + seconds
+        self._target = _target(url)
+        self._connection = _Connection(self._target, _judged(_resolved(self._target, ends_at=ends_at)))
+        self.opened_at = time.monotonic()
+        self.requests = 0
+
+    def ask(
+        self,
+        method: str,
+        *,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        seconds: float = SECONDS,
+        octets: int = OCTETS,
+        excerpt: bool = False,
+    ) -> Answer:
+        """excerpt: of a longer or slower body what came within BODY_SECONDS is enough; else it is an OutsideFailed."""
+        ends_at = self._connection.ends_at = time.monotonic() + seconds
+        sent = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **(headers or {})}
+        self.requests += 1
+        try:
+            self._connection.request(method, self._target.path, body=body, headers=sent)
+            response = self._connection.getresponse()
+            found = {name.lower(): value for name, value in response.getheaders()}
+            if excerpt:
+                content = self._beginning(response, octets, ends_at)
+            elif len(content := response.read(octets + 1)) > octets:
+                raise OutsideFailed(_("The answer is too long."))
+        except BaseException as error:
+            self.close()
+            raise _in_words(error) from None
+        return Answer(response.status, content, self._target.url, found)
+
+    def _beginning(self, response: http.client.HTTPResponse, octets: int, ends_at: float) -> bytes:
+        """What is left of it is not waited for: the connection ends with it."""
+        self._connection.ends_at = min(ends_at, time.monotonic() + BODY_SECONDS)
+        content = b""
+        try:
+            while len(content) <= octets and (piece := response.read1(octets + 1 - len(content))):
+                content += piece
+        except (OSError, http.client.HTTPException):
+            self.close()
+        if len(content) > octets:
+            self.close()
+        return content[:octets]
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def _in_words(error: BaseException) -> BaseException:
+    """Nothing of what a server says that is none, nor of the network, is told."""
+    match error:
+        case ssl.SSLCertVerificationError():
+            return OutsideFailed(_("The certificate is not valid: %(why)s.") % {"why": error.verify_message})
+        case TimeoutError():
+            return OutsideFailed(_("The server took too long."))
+        case OSError() | http.client.HTTPException() | ValueError():
+            return OutsideFailed(_("The server could not be reached, or did not answer as a web server does."))
+        case _:
+            return error
 
 
 def _resolved(target: _Target, *, ends_at: float) -> list[Address]:
@@ -217,22 +278,40 @@ class _Socket(ssl.SSLSocket):
         return super().send(*args, **kwargs)
 
 
+@lru_cache(maxsize=2)
+def _trust(ca_file: str) -> ssl.SSLContext:
+    """Made once: to read a system's authorities takes longer than a request."""
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.sslsocket_class = _Socket
+    if ca_file:
+        context.load_verify_locations(ca_file)
+    return context
+
+
 class _Connection(http.client.HTTPSConnection):
     """To the address that was judged, under the name that was asked for."""
 
-    def __init__(self, target: _Target, address: Address, *, ends_at: float) -> None:
-        context = ssl.create_default_context()
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.sslsocket_class = _Socket
-        if settings.GATEPOST_OUTSIDE_CA_FILE:
-            context.load_verify_locations(settings.GATEPOST_OUTSIDE_CA_FILE)
+    def __init__(self, target: _Target, address: Address) -> None:
+        context = _trust(settings.GATEPOST_OUTSIDE_CA_FILE)
         super().__init__(target.host, target.port, context=context)
-        self._tls, self._address, self._ends_at = context, address, ends_at
+        self._tls, self._address, self._ends_at = context, address, time.monotonic()
+
+    @property
+    def ends_at(self) -> float:
+        return self._ends_at
+
+    @ends_at.setter
+    def ends_at(self, moment: float) -> None:
+        self._ends_at = moment
+        if isinstance(self.sock, _Socket):
+            self.sock.ends_at = moment
 
     def connect(self) -> None:
         left = max(0.001, self._ends_at - time.monotonic())
         raw = socket.create_connection((str(self._address), self.port), timeout=left)
         try:
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._refuse_ourselves(raw)
             self.sock = self._tls.wrap_socket(raw, server_hostname=self.host)
             assert isinstance(self.sock, _Socket)
