@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Sequence
 
-from benchmarks import accept, authlog, folding, guesses, idle, large, revocation, rollup, timing
+from benchmarks import accept, authlog, deliver, folding, guesses, idle, large, revocation, rollup, timing
 from benchmarks.cores import CoresMissing
 
 
@@ -24,6 +24,7 @@ BENCHMARKS: dict[str, Callable[[Sequence[str]], int]] = {
     "anomalies": _anomalies,
     "authlog": authlog.main,
     "rollup": rollup.main,
+    "deliver": deliver.main,
 }
 
 
