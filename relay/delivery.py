@@ -6,8 +6,9 @@ Source  RFC 5321 4.2.1 (4xx and 5xx), 4.5.3.1.10 (452: too many recipients), 6.1
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from time import monotonic
 from uuid import UUID
 
 from django.utils import timezone
@@ -17,12 +18,14 @@ from relay.content import ContentGoneError
 from relay.models.messages import Route
 from relay.next_hops import NextHops
 from relay.queue import ClaimedRecipient, Job, LeaseLostError, Outcome, Settlement
-from relay.routes import NextHop
 from relay.smtp.client import Client, Envelope, NotConnectedError, Result
+from relay.smtp.next_hop import NextHop
+from relay.smtp.transcript import OCTETS
 from relay.smtp.wire import Reply
 
 CAPTURED = "Captured. Nothing left Gatepost."
 ROUNDS = 20  # transactions of one attempt, where the next hop takes fewer recipients at once than we have
+HOSTS_SECONDS = 120.0  # after which no further host of a destination is tried in this attempt
 # 5xx about us, not about the mail: a wrong password of the operator's must not fail a customer's mail.
 ABOUT_US = frozenset({530, 534, 535, 538})
 
@@ -57,23 +60,55 @@ def keep(job: Job) -> list[Settlement]:
 
 
 async def attempt(job: Job, tools: Tools) -> list[Settlement]:
-    """Offers the message to its next hop. Raises LeaseLostError and what the database raises."""
+    """Offers the message to its next hops, the best first. Raises LeaseLostError and what the database raises."""
     started_at = timezone.now()
     try:
-        next_hop = routes.smarthost(host=job.smarthost, port=job.smarthost_port)
+        hops = await routes.candidates(job)
     except routes.RouteNotConfiguredError as exc:
         return _all(job.recipients, Outcome.DEFERRED, started_at, text=str(exc))
-    async with tools.hops.slot(next_hop):
+    except routes.NoNextHopError as exc:
+        outcome = Outcome.FAILED if exc.is_permanent else Outcome.DEFERRED
+        said = _all(job.recipients, outcome, started_at, text=str(exc))
+        return [replace(one, code=exc.code, enhanced_code=exc.enhanced_code) for one in said]
+    try:
+        return await _through(job, hops, tools)
+    except ContentGoneError:
+        return _all(job.recipients, Outcome.FAILED, started_at, text="The content is no longer there.")
+
+
+async def _through(job: Job, hops: Sequence[NextHop], tools: Tools) -> list[Settlement]:
+    """RFC 5321 5.1: to the next host go those of whom the one before said nothing, because it could not be used."""
+    waiting, settled = list(job.recipients), list[Settlement]()
+    content: bytes | None = None
+    ends_at, before = monotonic() + HOSTS_SECONDS, ""
+    for number, hop in enumerate(hops, start=1):
         try:
-            content = await tools.load(job.message_id)
-        except ContentGoneError:
-            return _all(job.recipients, Outcome.FAILED, started_at, text="The content is no longer there.")
-        return await _rounds(job, next_hop, content, tools)
+            async with tools.hops.slot(hop):
+                content = await tools.load(job.message_id) if content is None else content
+                done = await _rounds(job, waiting, hop, content, tools)
+        except LeaseLostError:
+            if settled:
+                return settled  # the others are left to the lease's end
+            raise
+        done = [replace(one, conversation=_joined(before, one.conversation)) for one in done]
+        last = number == len(hops) or monotonic() > ends_at
+        elsewhere = [one for one in done if one.host_failed and not last]
+        settled += [one for one in done if not one.host_failed or last]
+        if not elsewhere:
+            break
+        waiting, before = [one.recipient for one in elsewhere], elsewhere[-1].conversation
+    return settled
 
 
-async def _rounds(job: Job, next_hop: NextHop, content: bytes, tools: Tools) -> list[Settlement]:
+def _joined(before: str, conversation: str) -> str:
+    """With what the hosts before said, of which the end counts most."""
+    return "\n".join(filter(None, (before, conversation)))[-OCTETS:]
+
+
+async def _rounds(
+    job: Job, waiting: list[ClaimedRecipient], next_hop: NextHop, content: bytes, tools: Tools
+) -> list[Settlement]:
     """Transactions until each recipient has an answer: RFC 5321 4.5.3.1.10, 452 asks for another with the rest."""
-    waiting = list(job.recipients)
     settled: list[Settlement] = []
     for turn in range(ROUNDS):
         try:
@@ -103,7 +138,9 @@ async def _transaction(
     try:
         result, client = await tools.hops.send(next_hop, envelope, content, before_final_dot=before_final_dot)
     except NotConnectedError as exc:
-        return _all(recipients, Outcome.DEFERRED, started_at, text=str(exc), next_hop=str(next_hop))
+        said = _all(recipients, Outcome.DEFERRED, started_at, text=str(exc), next_hop=str(next_hop))
+        address = next_hop.address or None
+        return [replace(one, host_failed=True, next_hop_ip=address, conversation=exc.conversation) for one in said]
     return [
         _settlement(recipient, index, result=result, client=client, next_hop=next_hop, started_at=started_at)
         for index, recipient in enumerate(recipients)
@@ -133,6 +170,8 @@ def _settlement(
         tls_version=client.tls_version,
         reached_final_dot=reached,
         possibly_delivered=reached and reply is None,
+        host_failed=result.host_failed and (reply is None or 400 <= reply.code < 500),
+        conversation=result.conversation,
     )
 
 

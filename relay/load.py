@@ -3,7 +3,7 @@
 Shapes  Up to 100 organizations load-000 ... on a hidden plan of 1,000,000,000 recipients an hour, so that the same
         locks and buckets run as for anybody else. Each has a verified domain <slug>.example that its users send as.
 Units   smtp_users: how many in all, spread evenly.
-Errors  RouteUnknown: not hold, sandbox or smarthost:HOST:PORT.
+Errors  RouteUnknown: not hold, sandbox, mx or smarthost:HOST:PORT.
 Source  benchmarks/.
 
 Rows are written in bulk and leave no trace in the change log: they are nobody's customers.
@@ -11,7 +11,9 @@ Rows are written in bulk and leave no trace in the change log: they are nobody's
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
+from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
@@ -20,7 +22,7 @@ from relay import app_passwords
 from relay.changes import announce
 from relay.models import AppPassword, SenderAddress, SendingDomain, SmtpUser
 from relay.models.messages import Route
-from relay.models.routes import OrganizationRoute
+from relay.models.routes import NamedRoute, RouteChoice
 
 ORGANIZATIONS = 100
 PER_HOUR = 1_000_000_000
@@ -32,7 +34,7 @@ class RouteUnknown(ValueError):  # what was typed is not a route
 
 
 @dataclass(frozen=True, slots=True)
-class RouteChoice:
+class LoadRoute:
     route: str
     smarthost: str = ""
     smarthost_port: int | None = None
@@ -47,17 +49,17 @@ class Login:
     sender: str
 
 
-def parse_route(text: str) -> RouteChoice:
+def parse_route(text: str) -> LoadRoute:
     name, *rest = text.split(":", 1)
-    if not rest and name in {Route.HOLD, Route.SANDBOX}:
-        return RouteChoice(name)
+    if not rest and name in {Route.HOLD, Route.SANDBOX, Route.MX}:
+        return LoadRoute(name)
     host, _colon, port = rest[0].rpartition(":") if rest else ("", "", "")
     if name == Route.SMARTHOST and host and port.isdecimal() and 0 < int(port) < 65536:
-        return RouteChoice(name, host.strip("[]"), int(port))
-    raise RouteUnknown(f"{text!r} is no route: write hold, sandbox or smarthost:HOST:PORT.")
+        return LoadRoute(name, host.strip("[]"), int(port))
+    raise RouteUnknown(f"{text!r} is no route: write hold, sandbox, mx or smarthost:HOST:PORT.")
 
 
-def seed(*, smtp_users: int, route: RouteChoice) -> Iterator[Login]:
+def seed(*, smtp_users: int, route: LoadRoute) -> Iterator[Login]:
     """Makes what is missing, and a new app password for each; earlier ones are revoked."""
     plan, _made = Plan.objects.get_or_create(
         code="load",
@@ -73,15 +75,28 @@ def seed(*, smtp_users: int, route: RouteChoice) -> Iterator[Login]:
         yield from logins
 
 
-def _organization(slug: str, plan: Plan, route: RouteChoice) -> Organization:
+def _organization(slug: str, plan: Plan, route: LoadRoute) -> Organization:
     active = {"name": f"{NAME} {slug[-3:]}", "state": Organization.State.ACTIVE}
     organization, _made = Organization.objects.update_or_create(slug=slug, defaults=active)
     Subscription.objects.update_or_create(organization=organization, defaults={"plan": plan})
-    chosen = {"route": route.route, "smarthost": route.smarthost, "smarthost_port": route.smarthost_port}
-    OrganizationRoute.objects.update_or_create(organization=organization, defaults=chosen)
+    RouteChoice.objects.update_or_create(organization=organization, defaults={"route": _named(route)})
     verified = {"verified_at": timezone.now()}
     SendingDomain.objects.update_or_create(organization=organization, name=f"{slug}.example", defaults=verified)
     return organization
+
+
+def _named(route: LoadRoute) -> NamedRoute:
+    """TLS as the installation's smarthost has it, its login never: that is a secret between it and the operator."""
+    hosts = [[route.smarthost, route.smarthost_port]] if route.smarthost else []
+    name = f"{NAME} {route.route} {route.smarthost}"[:58] + (f":{route.smarthost_port}" if hosts else "")
+    file = settings.GATEPOST_SMARTHOST_CA_FILE
+    values = {
+        "kind": route.route,
+        "hosts": hosts,
+        "tls": settings.GATEPOST_SMARTHOST_TLS,
+        "ca_pem": Path(file).read_text() if hosts and file else "",
+    }
+    return NamedRoute.objects.update_or_create(name=name, defaults=values)[0]
 
 
 def _logins(organization: Organization, names: list[str]) -> Iterator[Login]:

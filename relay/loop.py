@@ -174,7 +174,7 @@ class DeliveryLoop:
         in_hand = sum(len(job.recipients) for jobs in self._jobs.values() for job in jobs)
         self._is_full = in_hand >= IN_HAND
         # What the sandbox keeps is settled at once: more of it in hand means that the database is slow.
-        rooms = ((Route.SANDBOX, 2 * IN_HAND), (Route.SMARTHOST, IN_HAND))
+        rooms = ((Route.SANDBOX, 2 * IN_HAND), (Route.SMARTHOST, IN_HAND), (Route.MX, IN_HAND))
         return [route for route, room in rooms if in_hand < room]
 
     def _start(self, claim: Claim, began: float) -> None:

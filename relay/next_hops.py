@@ -14,8 +14,8 @@ from time import monotonic
 
 from django.conf import settings
 
-from relay.routes import NextHop
 from relay.smtp.client import BeforeFinalDot, Client, Envelope, Result, Timeouts
+from relay.smtp.next_hop import NextHop
 
 PER_HOP = 10
 IN_ALL = 50

@@ -2,47 +2,25 @@
 
 Shapes  Envelope and content in, Result out: a reply for each recipient, or None where the session broke off before.
         Client.connect() gives an authenticated session; send() never raises for what the server does.
-Units   Timeouts in seconds, after RFC 5321 4.5.3.2.
 Errors  NotConnectedError: no session could be had. What `before_final_dot` raises ends the session and comes through.
-Source  RFC 5321, 2920 (PIPELINING), 1870 (SIZE), 6152 (8BITMIME), 6531 (SMTPUTF8), 3207 (STARTTLS), 4954 (AUTH).
+Source  RFC 5321, 2920 (PIPELINING), 1870 (SIZE), 6152 (8BITMIME), 6531 (SMTPUTF8); relay/smtp/opening.py
+        has how a session begins.
 """
 
-import base64
 import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from relay.routes import NextHop, tls_context
-from relay.smtp.wire import BrokenOffError, Reply, Wire, dial, reason_of
+from relay.smtp.next_hop import NextHop
+from relay.smtp.opening import NotConnectedError, Session, Timeouts, open_session
+from relay.smtp.wire import BrokenOffError, Reply, reason_of
+
+__all__ = ["BeforeFinalDot", "Client", "Envelope", "NotConnectedError", "Result", "Timeouts"]
 
 CHUNK_OCTETS = 64 * 1024
 BeforeFinalDot = Callable[[Sequence[int]], Awaitable[None]]
 
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f]")
-
-
-class NotConnectedError(Exception):
-    """No session: its words are for people. reply: the server's refusal, if it spoke."""
-
-    def __init__(self, words: str, reply: Reply | None = None) -> None:
-        super().__init__(words)
-        self.reply = reply
-
-
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """RFC 5321 4.5.3.2. connect: our own, for an address that does not answer at all."""
-
-    connect: float = 30
-    handshake: float = 60
-    greeting: float = 300
-    mail: float = 300
-    rcpt: float = 300
-    data: float = 120
-    data_block: float = 180
-    final_dot: float = 600
-    command: float = 300
-    quit: float = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +38,16 @@ class Result:
 
     replies: list[Reply | None]
     failure: str = ""
+    mail_refused_now: bool = False  # 4xx to MAIL: about the server
     was_heard: bool = False  # the server answered MAIL: the same must not be tried again at once
     reached_final_dot: bool = False
     offered: list[int] = field(default_factory=list)  # indices of those accepted at RCPT
+    conversation: str = ""  # what was said and heard, without passwords and content
+
+    @property
+    def host_failed(self) -> bool:
+        """Nothing was said about the recipients: the session ended, or the server wants no mail now."""
+        return not self.reached_final_dot and (self.mail_refused_now or bool(self.failure))
 
     def refuse(self, reply: Reply, indices: Sequence[int] | None = None) -> None:
         """This reply for these recipients (or all) that have none yet."""
@@ -73,96 +58,17 @@ class Result:
 class Client:
     """One session with one next hop."""
 
-    def __init__(self, wire: Wire, *, next_hop: NextHop, local_name: str, timeouts: Timeouts) -> None:
-        self._wire = wire
-        self._next_hop = next_hop
-        self._local_name = local_name
+    def __init__(self, session: Session, timeouts: Timeouts) -> None:
+        self._wire, self._features, self._transcript = session.wire, session.features, session.transcript
         self._timeouts = timeouts
-        self._features: dict[str, str] = {}
         self.messages = 0
-        self.peer_ip: str | None = None
-        self.tls_version = ""
-
-    # --- The session's beginning ---
+        self.peer_ip, self.tls_version = session.peer_ip, session.tls_version
 
     @classmethod
     async def connect(cls, next_hop: NextHop, *, local_name: str, timeouts: Timeouts | None = None) -> "Client":
         """Dials, secures and signs in, or raises NotConnectedError."""
         timeouts = timeouts or Timeouts()
-        try:
-            wire = await cls._dial(next_hop, timeouts)
-        except (OSError, BrokenOffError) as exc:
-            raise NotConnectedError(f"Could not connect to {next_hop}: {reason_of(exc)}") from exc
-        client = cls(wire, next_hop=next_hop, local_name=local_name, timeouts=timeouts)
-        try:
-            await client._open()
-        except BaseException as exc:
-            wire.abort()
-            if isinstance(exc, OSError | BrokenOffError):
-                raise NotConnectedError(f"No session with {next_hop}: {reason_of(exc)}") from exc
-            raise
-        return client
-
-    @staticmethod
-    async def _dial(next_hop: NextHop, timeouts: Timeouts) -> Wire:
-        context = tls_context(next_hop.ca_file) if next_hop.tls == "implicit" else None
-        return await dial(
-            next_hop.host,
-            next_hop.port,
-            context=context,
-            connect_timeout=timeouts.connect + (timeouts.handshake if context else 0),
-            handshake_timeout=timeouts.handshake,
-        )
-
-    async def _open(self) -> None:
-        self._demand(await self._wire.reply(timeout=self._timeouts.greeting), "greeting")
-        await self._ehlo()
-        if self._next_hop.tls == "starttls":
-            await self._start_tls()
-        self.peer_ip, self.tls_version = self._wire.peer_ip, self._wire.tls_version
-        if self._next_hop.username:
-            await self._authenticate()
-
-    def _demand(self, reply: Reply, verb: str, *, code: int | None = None) -> Reply:
-        if reply.code != code if code else not reply.is_positive:
-            raise NotConnectedError(f"{self._next_hop} refused ({verb}): {reply}", reply)
-        return reply
-
-    async def _ehlo(self) -> None:
-        reply = self._demand(await self._command(f"EHLO {self._local_name}"), "EHLO")
-        self._features = {}
-        for line in reply.lines[1:]:
-            keyword, _space, parameters = line.replace("AUTH=", "AUTH ", 1).partition(" ")
-            known = self._features.get(keyword.upper(), "")
-            self._features[keyword.upper()] = f"{known} {parameters}".strip()
-
-    async def _start_tls(self) -> None:
-        if "STARTTLS" not in self._features:
-            raise NotConnectedError(f"{self._next_hop} does not offer STARTTLS; nothing is sent in clear.")
-        self._demand(await self._command("STARTTLS"), "STARTTLS", code=220)
-        await self._wire.start_tls(
-            tls_context(self._next_hop.ca_file), host=self._next_hop.host, timeout=self._timeouts.handshake
-        )
-        await self._ehlo()  # RFC 3207 4.2: what was offered in clear is forgotten
-
-    async def _authenticate(self) -> None:
-        if not self.tls_version and not self._next_hop.is_loopback:
-            raise NotConnectedError(f"The password for {self._next_hop} is not sent without TLS.")
-        username, password = self._next_hop.username.encode(), self._next_hop.password.encode()
-        offered = self._features.get("AUTH", "").upper().split()
-        if "PLAIN" in offered:
-            reply = await self._command("AUTH PLAIN " + _base64(b"\0" + username + b"\0" + password))
-        elif "LOGIN" in offered:
-            self._demand(await self._command("AUTH LOGIN"), "AUTH", code=334)
-            self._demand(await self._command(_base64(username)), "AUTH", code=334)
-            reply = await self._command(_base64(password))
-        else:
-            raise NotConnectedError(f"{self._next_hop} offers neither AUTH PLAIN nor AUTH LOGIN.")
-        self._demand(reply, "AUTH", code=235)
-
-    async def _command(self, line: str) -> Reply:
-        await self._wire.write(line.encode() + b"\r\n", timeout=self._timeouts.command)
-        return await self._wire.reply(timeout=self._timeouts.command)
+        return cls(await open_session(next_hop, local_name=local_name, timeouts=timeouts), timeouts)
 
     # --- Messages ---
 
@@ -173,6 +79,7 @@ class Client:
     async def send(self, envelope: Envelope, content: bytes, *, before_final_dot: BeforeFinalDot) -> Result:
         """One transaction. before_final_dot is awaited with the indices of the recipients it is about."""
         result = Result([None] * len(envelope.recipients))
+        self._transcript.begin(message=self.messages)
         parameters = self._fitting(envelope, content, result)
         if all(result.replies):
             return result
@@ -180,12 +87,14 @@ class Client:
             await self._transaction(envelope, content, parameters, result, before_final_dot)
         except (BrokenOffError, OSError) as exc:
             result.failure = reason_of(exc)
+            self._transcript.note(result.failure)
             self._wire.abort()
         except BaseException:
             self._wire.abort()  # no final dot: the server throws away what it has
             raise
         finally:
             self.messages += 1
+        result.conversation = str(self._transcript)
         return result
 
     def _fitting(self, envelope: Envelope, content: bytes, result: Result) -> str:
@@ -233,6 +142,7 @@ class Client:
         pipelined = "PIPELINING" in self._features
         if pipelined:
             lines = [*(["RSET"] if self.messages else []), mail, *rcpts, "DATA"]
+            self._say(lines)
             await self._wire.write("".join(f"{line}\r\n" for line in lines).encode(), timeout=self._timeouts.mail)
         await self._envelope(mail, rcpts, wanted, result, pipelined)
         if not result.offered and not pipelined:
@@ -254,6 +164,7 @@ class Client:
         result.was_heard = True
         if not reply.is_positive:
             result.refuse(self._refused(reply, "MAIL"))
+            result.mail_refused_now = reply.code < 500
             if not pipelined:
                 return
         for line, index in zip(rcpts, wanted, strict=True):
@@ -266,6 +177,7 @@ class Client:
     async def _answer(self, line: str, pipelined: bool, timeout: float, result: Result) -> Reply:
         """The reply to this line, which pipelining has sent already. A 421 decides all that is undecided."""
         if not pipelined:
+            self._say([line])
             await self._wire.write(f"{line}\r\n".encode(), timeout=timeout)
         reply = await self._wire.reply(timeout=timeout)
         if reply.code == 421:
@@ -286,7 +198,9 @@ class Client:
     async def _content(self, content: bytes, result: Result, before_final_dot: BeforeFinalDot) -> None:
         for chunk in stuffed(content):
             await self._wire.write(chunk, timeout=self._timeouts.data_block)
+        self._transcript.note(f"{len(content)} octets of content")
         await before_final_dot(tuple(result.offered))
+        self._say(["."])
         result.reached_final_dot = True
         await self._wire.write(b".\r\n", timeout=self._timeouts.data_block)
         reply = await self._wire.reply(timeout=self._timeouts.final_dot)
@@ -295,6 +209,10 @@ class Client:
         result.refuse(reply, result.offered)
         if reply.code == 421:
             raise BrokenOffError(str(reply))
+
+    def _say(self, lines: Sequence[str]) -> None:
+        for line in lines:
+            self._transcript.said(line)
 
     # --- Its end ---
 
@@ -327,7 +245,3 @@ def _bare_line_ends(content: bytes) -> bool:
     """Smuggled ends of data need one, or a NUL; the door refuses them, and nothing of the kind leaves either."""
     pairs = content.count(b"\r\n")
     return content.count(b"\n") != pairs or content.count(b"\r") != pairs or b"\0" in content
-
-
-def _base64(octets: bytes) -> str:
-    return base64.b64encode(octets).decode()

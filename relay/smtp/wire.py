@@ -9,12 +9,16 @@ Source  RFC 5321 4.2 (replies), 4.5.3.1.5 (their length); RFC 3207 4.2 and 5 (no
 
 import asyncio
 import re
+import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any
 
 from audit.record import printable
+from relay.smtp.transcript import Transcript
 
 LINE_OCTETS = 4096  # RFC 5321 says 512; servers with links in their refusals say more
 REPLY_LINES = 128
@@ -63,6 +67,7 @@ class Wire(asyncio.Protocol):
         self._arrival: asyncio.Future[None] | None = None
         self._may_write = asyncio.Event()
         self._may_write.set()
+        self.transcript: Transcript | None = None
 
     # --- Called by the event loop ---
 
@@ -114,12 +119,20 @@ class Wire(asyncio.Protocol):
 
     @property
     def peer_ip(self) -> str | None:
-        peer = self.transport.get_extra_info("peername")
-        return str(peer[0]).partition("%")[0] if isinstance(peer, tuple) else None
+        return _ip_of(self.transport.get_extra_info("peername"))
+
+    @property
+    def own_ip(self) -> str | None:
+        return _ip_of(self.transport.get_extra_info("sockname"))
+
+    @property
+    def tls_object(self) -> ssl.SSLObject | None:
+        found = self.transport.get_extra_info("ssl_object")
+        return found if isinstance(found, ssl.SSLObject) else None
 
     @property
     def tls_version(self) -> str:
-        tls = self.transport.get_extra_info("ssl_object")
+        tls = self.tls_object
         return str(tls.version() or "") if tls else ""
 
     async def write(self, data: bytes, *, timeout: float) -> None:
@@ -141,7 +154,10 @@ class Wire(asyncio.Protocol):
                 texts.append(text)
                 if next_code != code or len(texts) > REPLY_LINES:
                     raise BrokenOffError("The server's reply of many lines is not one.")
-        return reply_of(code, texts)
+        reply = reply_of(code, texts)
+        if self.transcript:
+            self.transcript.heard(code, [printable(each.strip(), LINE_OCTETS) for each in texts])
+        return reply
 
     def _parsed(self, line: bytes) -> tuple[int, bytes, bool]:
         found = _LINE.fullmatch(line)
@@ -196,18 +212,44 @@ async def within(seconds: float, doing: str) -> AsyncIterator[None]:
 
 
 async def dial(
-    host: str, port: int, *, context: ssl.SSLContext | None, connect_timeout: float, handshake_timeout: float
+    host: str,
+    port: int,
+    *,
+    context: ssl.SSLContext | None,
+    connect_timeout: float,
+    handshake_timeout: float,
+    address: str = "",
+    sources: Sequence[str] = (),
 ) -> Wire:
-    """Connects to the first of the host's addresses that answers. Raises OSError or BrokenOffError."""
+    """Connects to this address, else to the first of the host's that answers. Raises OSError or BrokenOffError.
+
+    sources: our own addresses to connect from; the one of the right family is taken.
+    """
     loop = asyncio.get_running_loop()
+    tls: dict[str, Any] = {}
+    if context:
+        tls = {"ssl": context, "server_hostname": host, "ssl_handshake_timeout": handshake_timeout}
+    own = {ip_address(source).version: source for source in sources}
     async with within(connect_timeout, "accepting the connection"):
-        if context is None:
-            _transport, wire = await loop.create_connection(Wire, host, port)
-        else:
-            _transport, wire = await loop.create_connection(
-                Wire, host, port, ssl=context, server_hostname=host, ssl_handshake_timeout=handshake_timeout
-            )
-    return wire
+        targets = [address or host]
+        if own and not address:
+            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            targets = list(dict.fromkeys(str(sockaddr[0]) for *_kind, sockaddr in found))
+        for number, target in enumerate(targets):
+            try:
+                source = own.get(ip_address(target.partition("%")[0]).version) if own else None
+                local = (source, 0) if source else None
+                _transport, wire = await loop.create_connection(Wire, target, port, local_addr=local, **tls)
+            except OSError:
+                if number == len(targets) - 1:
+                    raise
+            else:
+                return wire
+    raise OSError("The host has no address.")
+
+
+def _ip_of(name: object) -> str | None:
+    return str(name[0]).partition("%")[0] if isinstance(name, tuple) else None
 
 
 def reason_of(exc: BaseException | None) -> str:

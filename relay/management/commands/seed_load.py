@@ -15,7 +15,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--smtp-users", type=int, required=True, metavar="N")
-        parser.add_argument("--route", required=True, metavar="hold|sandbox|smarthost:HOST:PORT")
+        parser.add_argument("--route", required=True, metavar="hold|sandbox|mx|smarthost:HOST:PORT")
         parser.add_argument("--out", type=Path, required=True, metavar="FILE")
 
     def handle(self, *args: Any, smtp_users: int, route: str, out: Path, **options: Any) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from relay.routes import NextHop, RouteNotConfiguredError, smarthost, tls_context
+from relay.routes import NextHop, RouteNotConfiguredError, smarthost
+from relay.smtp.tls import tls_context
 
 
 @pytest.fixture

@@ -1,0 +1,36 @@
+"""The next hops of a destination, the best first.
+
+Shapes  next_hops(destination) -> NextHops: one for each address that is tried.
+Errors  NoNextHopError.
+Source  RFC 5321 5.1; docs/delivery.md.
+"""
+
+import asyncio
+
+from django.conf import settings
+
+from relay.mx import hosts as mx
+from relay.smtp.next_hop import OPPORTUNISTIC, NextHop
+
+CANDIDATES = 8  # addresses of one destination that one attempt may come to
+
+
+async def next_hops(destination: str) -> list[NextHop]:
+    """Raises NoNextHopError."""
+    hosts = await mx.hosts_of(destination)
+    found = await asyncio.gather(*(mx.addresses_of(hosts, name) for name in hosts.names))
+    hops = [
+        NextHop(
+            name,
+            settings.GATEPOST_MX_PORT,
+            OPPORTUNISTIC,
+            address=address,
+            sources=tuple(settings.GATEPOST_MX_SOURCES),
+            is_mx=True,
+        )
+        for name, addresses in zip(hosts.names, found, strict=True)
+        for address in addresses.usable
+    ]
+    if not hops:
+        raise mx.nobody(hosts, found)
+    return hops[:CANDIDATES]
