@@ -30,7 +30,7 @@ CAGE: dict[str, Any] = dict.fromkeys(settings.CONTENT_SECURITY_POLICY["DIRECTIVE
 
 
 def message_of(request: MemberRequest, message_id: Any) -> Message:
-    messages = Message.objects.select_related("smtp_user", "app_password")
+    messages = Message.objects.select_related("organization", "smtp_user", "app_password")
     return get_object_or_404(messages, pk=message_id, organization=request.organization)
 
 

@@ -11,13 +11,11 @@ from accounts import roles
 from accounts.access import MemberRequest, member_required
 from relay import queries
 from relay.content import parse
+from relay.message_recipients import recipients_of
 from relay.message_search import MessageSearch, parse_search
-from relay.models import Recipient
 from relay.models.messages import Route
-from relay.queue import message_state
 from relay.views.message_content import content_of, message_of
 
-RECIPIENTS_SHOWN = 200
 FILTERS = (
     ("", _("All")),
     ("queued", _("Queued")),
@@ -57,14 +55,13 @@ def _filters(line: str) -> list[tuple[str, Any, bool]]:
 
 @member_required(roles.MESSAGES_SEE)
 def page(request: MemberRequest, message_id: Any) -> HttpResponse:
+    """An htmx request gets the recipients alone: that is the live view."""
     message = message_of(request, message_id)
-    recipients = Recipient.objects.filter(message=message)
+    context: dict[str, Any] = {"message": message, "page": recipients_of(message, request.GET)}
+    if request.headers.get("HX-Request"):
+        return render(request, "parts/recipients.html", context)
     content = content_of(message)
-    context = {
-        "message": message,
-        "state": message_state(recipients.values_list("state", flat=True).distinct()),
-        "recipients": recipients.prefetch_related("attempt_rows").order_by("pk")[:RECIPIENTS_SHOWN],
-        "more": max(0, message.recipient_count - RECIPIENTS_SHOWN),
+    context |= {
         "parts": parse(content) if content is not None else None,
         "is_captured": message.route == Route.SANDBOX,
     }

@@ -13,13 +13,11 @@ from django.views.decorators.http import require_safe
 
 from accounts.access import UserRequest
 from accounts.models import Organization
+from relay.message_recipients import recipients_of
 from relay.models import DeliveryAttempt, Message, Recipient
 from relay.ops.asked import PERIODS, number_asked
 from relay.ops.recipients import RecipientFilters, page_of, recipients
-from relay.queue import message_state
 from relay.views.ops.access import operator_page
-
-RECIPIENTS_SHOWN = 200
 
 
 @require_safe
@@ -50,17 +48,9 @@ def message(request: UserRequest, pk: UUID) -> HttpResponse:
     found = get_object_or_404(
         Message.objects.select_related("organization", "smtp_user", "app_password").defer("subject"), pk=pk
     )
-    states = found.recipients.values_list("state", flat=True)
-    shown = list(found.recipients.order_by("pk")[:RECIPIENTS_SHOWN])
-    tries: dict[int, list[DeliveryAttempt]] = {each.pk: [] for each in shown}
-    for attempt in DeliveryAttempt.objects.filter(recipient__in=tries.keys()).order_by("recipient", "number", "pk"):
-        tries[attempt.recipient_id].append(attempt)
-    context = {
-        "message": found,
-        "state": message_state(states),
-        "recipients": [(each, tries[each.pk]) for each in shown],
-        "hidden": max(0, found.recipient_count - len(shown)),
-    }
+    context = {"message": found, "page": recipients_of(found, request.GET), "is_operator": True}
+    if request.headers.get("HX-Request"):
+        return render(request, "parts/recipients.html", context)
     return render(request, "ops/message.html", context)
 
 

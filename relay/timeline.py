@@ -1,0 +1,191 @@
+"""A recipient's way through Gatepost as a list of entries, for the pages of its message.
+
+Shapes  timelines(message, recipients) -> entries by recipient id, in the order of time; what is to come stands last.
+        SOURCES: who knows what happened. Each is asked once for all recipients of a page, and yields (recipient id,
+        Entry). A module that knows more adds its function there.
+Units   at: aware UTC; None for what has no time of its own, or has not come yet.
+Errors  None of their own. Texts of strangers (replies, conversations) are shown as they are: templates escape them.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from django.utils.dateparse import parse_duration
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from accounts.models import Organization
+from relay.models import DeliveryAttempt, Message, MessageEvent, Recipient
+from relay.models.messages import Route
+from relay.queue import GIVE_UP_AFTER, NEVER
+from relay.reply_words import Words, words_of
+
+GOOD, BAD, BUSY, CALM = "good", "bad", "busy", "calm"
+State, Outcome, Kind = Recipient.State, DeliveryAttempt.Outcome, MessageEvent.Kind
+LATE: Final = datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """title: what happened. details: plain lines below it. reply: the next hop's answer, or our own reason, as it was.
+
+    attempt: for operators, who see its worker and may look for others to the same next hop.
+    """
+
+    at: datetime | None
+    title: str
+    tone: str = CALM
+    details: tuple[str, ...] = ()
+    reply: str = ""
+    words: Words | None = None
+    conversation: str = ""
+    upcoming: datetime | None = None  # when what it tells of will be
+    attempt: DeliveryAttempt | None = field(default=None, repr=False)
+
+
+Source = Callable[[Message, Sequence[Recipient]], Iterator[tuple[int, Entry]]]
+
+
+def timelines(message: Message, recipients: Sequence[Recipient]) -> dict[int, list[Entry]]:
+    """Of recipients of this one message."""
+    found: dict[int, list[Entry]] = {recipient.pk: [] for recipient in recipients}
+    if not recipients:
+        return found
+    for source in SOURCES:
+        for recipient_id, entry in source(message, recipients):
+            found[recipient_id].append(entry)
+    return {pk: sorted(entries, key=lambda entry: entry.at or LATE) for pk, entries in found.items()}
+
+
+def gives_up_at(message: Message) -> datetime:
+    """When a recipient that is still put off by then is given up."""
+    return message.received_at + (parse_duration(GIVE_UP_AFTER) or timedelta(0))
+
+
+# --- What was accepted ------------------------------------------------------------------------------------------------
+
+
+def _accepted(message: Message, recipients: Sequence[Recipient]) -> Iterator[tuple[int, Entry]]:
+    entry = Entry(at=message.received_at, title=_("Accepted"), details=(_by(message),))
+    for recipient in recipients:
+        yield recipient.pk, entry
+
+
+def _by(message: Message) -> str:
+    if not message.client_ip:
+        return _("made by Gatepost itself, reference %s") % message.reference
+    return _("from %(ip)s, answered with 250 and the reference %(reference)s") % {
+        "ip": message.client_ip,
+        "reference": message.reference,
+    }
+
+
+# --- What was done to it ----------------------------------------------------------------------------------------------
+
+_DONE: Final = {Kind.HELD: BUSY, Kind.RELEASED: CALM, Kind.RETRIED: CALM, Kind.CANCELLED: BAD}
+
+
+def _done(message: Message, recipients: Sequence[Recipient]) -> Iterator[tuple[int, Entry]]:
+    """Events of the whole message concern everybody whose way was not over by then."""
+    events = list(MessageEvent.objects.filter(message=message).order_by("at", "pk"))
+    for recipient in recipients:
+        for event in events:
+            mine = event.recipient_id == recipient.pk
+            if mine or (event.recipient_id is None and not (recipient.settled_at and recipient.settled_at < event.at)):
+                yield recipient.pk, _event(message, event)
+
+
+def _event(message: Message, event: MessageEvent) -> Entry:
+    kind, details = Kind(event.kind), [event.actor, event.note]
+    if kind == Kind.RELEASED and not event.actor:
+        waited = _lasted(event.at - message.received_at)
+        details = [_("The hourly limit had room again after %s. Until then the message was held.") % waited]
+    return Entry(at=event.at, title=str(kind.label), tone=_DONE[kind], details=tuple(filter(None, details)))
+
+
+def _lasted(span: timedelta) -> str:
+    minutes = int(span.total_seconds()) // 60
+    if minutes >= 120:
+        return ngettext("%d hour", "%d hours", minutes // 60) % (minutes // 60)
+    return ngettext("%d minute", "%d minutes", minutes) % minutes
+
+
+# --- Attempts ---------------------------------------------------------------------------------------------------------
+
+_TITLES: Final = {Outcome.DELIVERED: GOOD, Outcome.DEFERRED: BUSY, Outcome.FAILED: BAD, Outcome.LOST: BAD}
+
+
+def _attempts(message: Message, recipients: Sequence[Recipient]) -> Iterator[tuple[int, Entry]]:
+    rows = DeliveryAttempt.objects.filter(recipient__in=[recipient.pk for recipient in recipients])
+    for attempt in rows.order_by("recipient", "number", "pk"):
+        yield attempt.recipient_id, _attempt(attempt)
+
+
+def _attempt(attempt: DeliveryAttempt) -> Entry:
+    if not attempt.outcome:
+        return Entry(at=attempt.started_at, title=_("Under way"), tone=BUSY, attempt=attempt)
+    outcome = Outcome(attempt.outcome)
+    answer = " ".join(filter(None, [str(attempt.code or ""), attempt.enhanced_code, attempt.text]))
+    return Entry(
+        at=attempt.started_at,
+        title=str(outcome.label),
+        tone=_TITLES[outcome],
+        details=tuple(_hop(attempt)),
+        reply=answer,
+        words=words_of(attempt.code, attempt.enhanced_code, attempt.text) if outcome != Outcome.DELIVERED else None,
+        conversation=getattr(attempt, "conversation", ""),
+        attempt=attempt,
+    )
+
+
+def _hop(attempt: DeliveryAttempt) -> Iterator[str]:
+    if attempt.route == Route.SANDBOX:
+        yield _("kept in the sandbox")
+        return
+    if attempt.next_hop:
+        address = f" [{attempt.next_hop_ip}]" if attempt.next_hop_ip else ""
+        yield _("to %s") % f"{attempt.next_hop}{address}"
+    if attempt.tls_version:
+        yield _("with %s") % attempt.tls_version
+    elif attempt.next_hop_ip:
+        yield _("without TLS")
+    if attempt.finished_at and (seconds := (attempt.finished_at - attempt.started_at).total_seconds()) >= 1:
+        yield _("took %.0f s") % seconds
+
+
+# --- What is to come --------------------------------------------------------------------------------------------------
+
+
+def _upcoming(message: Message, recipients: Sequence[Recipient]) -> Iterator[tuple[int, Entry]]:
+    suspended = message.organization.state == Organization.State.SUSPENDED
+    for recipient in recipients:
+        if recipient.possibly_delivered:
+            title = _("Possibly delivered: a worker stopped after it had sent everything and before the answer came.")
+            yield recipient.pk, Entry(at=None, title=title, tone=BUSY)
+        if recipient.state == State.HELD:
+            yield recipient.pk, _held(suspended=suspended)
+        elif recipient.state == State.QUEUED and recipient.lease is None:
+            yield recipient.pk, _waits(message, recipient, suspended=suspended)
+
+
+def _held(*, suspended: bool) -> Entry:
+    if suspended:
+        return Entry(at=None, title=_("Held: the organization is suspended."), tone=BUSY)
+    return Entry(at=None, title=_("Held: beyond the limit. It is released when there is room."), tone=BUSY)
+
+
+def _waits(message: Message, recipient: Recipient, *, suspended: bool) -> Entry:
+    if suspended:
+        return Entry(at=None, title=_("Waits: the organization is suspended."), tone=BUSY)
+    if recipient.due_at >= NEVER:
+        return Entry(at=None, title=_("Waits until an operator releases it."), tone=BUSY)
+    if not recipient.attempts:
+        return Entry(at=None, title=_("Waits for its first delivery attempt."), tone=BUSY)
+    ends = _("Gatepost gives up on %s UTC.") % f"{gives_up_at(message):%Y-%m-%d %H:%M}"
+    return Entry(at=None, title=_("Next attempt:"), tone=BUSY, upcoming=recipient.due_at, details=(ends,))
+
+
+# Who is asked, in the order in which entries of the same moment stand.
+SOURCES: Final[tuple[Source, ...]] = (_accepted, _done, _attempts, _upcoming)
