@@ -56,7 +56,7 @@ READ_SENDERS = """
 """
 COUNT_HELD = """
     SELECT count(*) FROM relay_recipient held JOIN relay_message message ON message.id = held.message_id
-    WHERE held.state = 'held' AND message.organization_id = %s
+    WHERE held.state = 'held' AND held.due_at < '9999-01-01 00:00+00' AND message.organization_id = %s
 """
 # One statement stores everything: a row of JSON is far cheaper to make and to read than two dozen arrays, and only the
 # content goes beside it, in binary: as text it would double in size and be parsed again.

@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from ipaddress import ip_network
 from typing import Any
@@ -39,7 +39,7 @@ READ_ENTRIES = """
 SELECT smtp_user.id, smtp_user.organization_id, smtp_user.username, customer.state, smtp_user.disabled_at IS NOT NULL,
        smtp_user.may_send_null, smtp_user.excess,
        smtp_user.recipients_per_hour IS NOT NULL OR smtp_user.recipients_per_hour_per_ip IS NOT NULL,
-       CASE WHEN customer.state = 'pending' THEN 'sandbox' ELSE coalesce(chosen.route, %(default_route)s) END,
+       CASE WHEN customer.state = 'pending' THEN 'sandbox' ELSE coalesce(named.kind, %(default_route)s) END,
        encode(smtp_user.scram_salt, 'hex'), smtp_user.scram_iterations, smtp_user.cram_md5_enabled_at IS NOT NULL,
        smtp_user.token_epoch, policy.tls_least, policy.refused_mechanisms,
        (SELECT json_agg(json_build_array(password.id, encode(password.digest, 'hex'), password.revoked_at IS NOT NULL,
@@ -59,11 +59,16 @@ SELECT smtp_user.id, smtp_user.organization_id, smtp_user.username, customer.sta
        (SELECT json_agg(sender.pattern) FROM relay_senderaddress sender WHERE sender.smtp_user_id = smtp_user.id),
        (SELECT json_agg(json_build_array(domain.name, domain.verified_at IS NOT NULL, EXISTS (
             SELECT FROM relay_sendingdomain other WHERE other.name = domain.name AND other.verified_at IS NOT NULL
-                   AND other.organization_id <> domain.organization_id)))
+                   AND other.organization_id <> domain.organization_id), (
+            SELECT own.kind FROM relay_routechoice choice JOIN relay_namedroute own ON own.id = choice.route_id
+            WHERE choice.domain_id = domain.id AND customer.state <> 'pending')))
         FROM relay_sendingdomain domain WHERE domain.organization_id = smtp_user.organization_id)
 FROM relay_smtpuser smtp_user
 JOIN accounts_organization customer ON customer.id = smtp_user.organization_id
-LEFT JOIN relay_organizationroute chosen ON chosen.organization_id = customer.id
+LEFT JOIN relay_routechoice chosen ON chosen.organization_id = customer.id
+LEFT JOIN accounts_subscription bought ON chosen.id IS NULL AND bought.organization_id = customer.id
+LEFT JOIN relay_routechoice of_plan ON of_plan.plan_id = bought.plan_id
+LEFT JOIN relay_namedroute named ON named.id = coalesce(chosen.route_id, of_plan.route_id)
 LEFT JOIN relay_signinpolicy policy ON policy.organization_id = customer.id
 WHERE smtp_user.username = ANY(%(usernames)s)
 """
@@ -84,6 +89,7 @@ class DomainStanding:
 
     verified: bool
     held_elsewhere: bool
+    route: str = ""  # the kind of its own route; empty: it takes the organization's
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +104,15 @@ class Entry:
     senders: frozenset[str]
     domains: dict[str, DomainStanding]
     policy: Policy = ANYTHING  # what the organization refuses of old ways to sign in
+    domain_routes: dict[str, str] = field(
+        default_factory=dict
+    )  # kinds, of those domains that have a route of their own
+
+    def route_for(self, address: str) -> str:
+        """The kind of route that mail from this address takes."""
+        if not self.domain_routes:
+            return self.route
+        return self.domain_routes.get(address.rpartition("@")[2].lower(), self.route)
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,10 +266,13 @@ def _entry(record: tuple[Any, ...]) -> Entry:
             for password_id, digest, revoked, expires, kind, keys, sealed, asleep in passwords
         ),
     )
-    standings = {name: DomainStanding(verified, held_elsewhere) for name, verified, held_elsewhere in domains}
+    standings = {
+        name: DomainStanding(verified, held_elsewhere, own or "") for name, verified, held_elsewhere, own in domains
+    }
+    domain_routes = {name: standing.route for name, standing in standings.items() if standing.route}
     patterns = frozenset(pattern.casefold() for pattern in senders)
     policy = ANYTHING if tls_least is None else Policy(tls_least, frozenset(refused_mechanisms))
-    return Entry(state, route, excess, may_send_null, limits, patterns, standings, policy)
+    return Entry(state, route, excess, may_send_null, limits, patterns, standings, policy, domain_routes)
 
 
 def _pairs_of_keys(keys: bytes) -> tuple[tuple[bytes, bytes], ...]:

@@ -192,17 +192,19 @@ def lock_organization(organization_id: int) -> None:
 
 # --- Held mail -------------------------------------------------------------------------------------------------------
 
+# What somebody holds by hand is never due (relay.models.messages.NEVER), and no room releases it.
 HELD_ORGANIZATIONS = """
     SELECT DISTINCT message.organization_id FROM relay_recipient held
     JOIN relay_message message ON message.id = held.message_id
     JOIN accounts_organization customer ON customer.id = message.organization_id
-    WHERE held.state = 'held' AND customer.state <> 'suspended'
+    WHERE held.state = 'held' AND held.due_at < '9999-01-01 00:00+00' AND customer.state <> 'suspended'
 """
 HELD_MESSAGES = """
     SELECT message.id, message.smtp_user_id, host(message.client_ip), count(*), plan.recipients_per_hour,
            smtp_user.recipients_per_hour, smtp_user.recipients_per_hour_per_ip
     FROM relay_message message
     JOIN relay_recipient held ON held.message_id = message.id AND held.state = 'held'
+         AND held.due_at < '9999-01-01 00:00+00'
     JOIN accounts_organization customer ON customer.id = message.organization_id AND customer.state <> 'suspended'
     JOIN accounts_subscription bought ON bought.organization_id = message.organization_id
     JOIN accounts_plan plan ON plan.id = bought.plan_id
@@ -220,7 +222,7 @@ HELD_MESSAGES = """
 RELEASE = """
     WITH released AS (
         UPDATE relay_recipient SET state = 'queued', due_at = clock_timestamp()
-        WHERE state = 'held' AND message_id = ANY(%s) RETURNING message_id
+        WHERE state = 'held' AND due_at < '9999-01-01 00:00+00' AND message_id = ANY(%s) RETURNING message_id
     )
     INSERT INTO relay_messageevent (message_id, at, kind, actor, note)
     SELECT DISTINCT message_id, clock_timestamp(), 'released', '', '' FROM released

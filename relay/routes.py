@@ -1,7 +1,7 @@
 """Where mail goes next: a job's route made into next hops, the best first.
 
-Shapes  candidates(job) -> NextHops in the order in which they are tried: of a named route, else of the built-in one. The sandbox has none: its mail is kept in
-        Gatepost.
+Shapes  candidates(job) -> NextHops in the order in which they are tried: of a named route, else of the built-in one.
+        The sandbox has none: its mail is kept in Gatepost.
 Errors  RouteNotConfiguredError: delivery waits until the operator has named a smarthost. NoNextHopError: the
         destination takes no mail, or cannot be found now.
 Source  docs/settings.md, GATEPOST_SMARTHOST; docs/delivery.md.
@@ -16,8 +16,8 @@ from ipaddress import ip_address
 from django.conf import settings
 
 from relay.models.messages import Route
-from relay.mx import destinations
 from relay.mx.errors import NoNextHopError
+from relay.mx.route import MxRoute
 from relay.queue import Job
 from relay.sealed import EncryptionKeyMissing, opened
 from relay.smtp.next_hop import NextHop
@@ -29,11 +29,11 @@ class RouteNotConfiguredError(Exception):
     """The route needs something that the settings do not say."""
 
 
-async def candidates(job: Job) -> Sequence[NextHop]:
+async def candidates(job: Job, mx: MxRoute) -> Sequence[NextHop]:
     """Never none: where there is no server, NoNextHopError says why."""
     named = named_of(job.named) if job.named else None
     if job.route == Route.MX:
-        hops = await destinations.next_hops(job.destination)
+        hops = await mx.next_hops(job.destination)
         if named and named.sources:
             hops = [replace(hop, sources=named.sources) for hop in hops]
     else:
@@ -76,7 +76,7 @@ def named_of(row: str) -> Named:
 
 def _kept_inside(hops: Sequence[NextHop]) -> Sequence[NextHop]:
     """The demo lets no mail out of the machine, whatever somebody sets in its panel."""
-    inside = [hop for hop in hops if hop.is_loopback or hop.address and ip_address(hop.address).is_loopback]
+    inside = [hop for hop in hops if hop.is_loopback or (hop.address and ip_address(hop.address).is_loopback)]
     if not inside:
         raise RouteNotConfiguredError("This is the demo: no mail leaves this machine.")
     return inside

@@ -29,7 +29,7 @@ def refusal(entry: Entry, address: str) -> str | None:
         return None
     if standing.held_elsewhere:
         return f"The domain {name} is verified by another organization"
-    if entry.route == "sandbox":
+    if (standing.route or entry.route) == "sandbox":
         return None
     return f"The domain {name} is not verified; see Domains in the panel for what to do"
 

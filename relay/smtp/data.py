@@ -120,7 +120,7 @@ class DataVerbs(SessionState):
             content=message_content.complete(
                 content, headers, received=received, id=id, hostname=self.server.hostname, now=now
             ),
-            route=self.identity.entry.route,
+            route=self.identity.entry.route_for(headers.header_from),
             header_from=printable(headers.header_from, 320),
             header_message_id=headers.message_id,
             subject=headers.subject,

@@ -10,7 +10,7 @@ import pytest
 
 from accounts.models import Organization, Plan
 from relay.models.messages import Route
-from relay.models.routes import OrganizationRoute
+from relay.models.routes import NamedRoute, RouteChoice
 from tests.relay.delivery.conftest import async_orm
 from tests.smtp.conftest import door, eventually, postgres, sender, sender_of, smtpd
 
@@ -25,8 +25,9 @@ def roomy(transactional_db: None) -> None:
 @pytest.fixture
 def relayed(transactional_db: None) -> Callable[[Organization, int], None]:
     def relay(organization: Organization, port: int) -> None:
-        OrganizationRoute.objects.create(
-            organization=organization, route=Route.SMARTHOST, smarthost="127.0.0.1", smarthost_port=port
+        route = NamedRoute.objects.create(
+            name=f"to {port}", kind=Route.SMARTHOST, hosts=[["127.0.0.1", port]], tls=NamedRoute.Tls.NONE
         )
+        RouteChoice.objects.create(route=route, organization=organization)
 
     return relay

@@ -17,7 +17,7 @@ from relay.connections import make_pool
 from relay.credentials import create_app_password, create_smtp_user, revoke_app_password, verify
 from relay.directory import PASSWORDS_MAX, Cache, Directory, DirectoryUnavailable, DomainStanding, Entry, Unknown
 from relay.domains import add_domain, add_sender, mark_verified
-from relay.models import AppPassword, Network, OrganizationRoute, SmtpUser
+from relay.models import AppPassword, NamedRoute, Network, RouteChoice, SmtpUser
 from relay.networks import add_network
 from relay.proofs import Secret
 from tests.relay.core.conftest import Sender, at_once
@@ -108,7 +108,8 @@ def test_the_route_is_the_organizations(sender: Sender, alice_org: Organization,
     """Its own if one is set, else the installation's; one that is pending has the sandbox whatever is set."""
     settings.GATEPOST_DEFAULT_ROUTE = "smarthost"
     assert entry_of("app.alice-works").route == "smarthost"
-    OrganizationRoute.objects.create(organization=alice_org, route="hold")
+    held = NamedRoute.objects.create(name="Held", kind="hold")
+    RouteChoice.objects.create(organization=alice_org, route=held)
     assert entry_of("app.alice-works").route == "hold"
     Organization.objects.update(state="pending")
     assert entry_of("app.alice-works").route == "sandbox"

@@ -10,7 +10,7 @@ import pytest
 
 from accounts.models import Organization
 from relay.loop import Pace
-from relay.models import MessageData, OrganizationRoute, Recipient
+from relay.models import MessageData, NamedRoute, Recipient, RouteChoice
 from relay.smtp.client import Timeouts
 from tests.relay.delivery.running import (
     ABC,
@@ -63,9 +63,10 @@ async def test_an_organizations_own_smarthost(alice_org: Organization) -> None:
     """It gets that organization's mail, and never the installation's login."""
     async with ScriptedServer(features=("AUTH PLAIN",)) as server, ScriptedServer() as other, delivering():
         with smarthost(other, GATEPOST_SMARTHOST_USERNAME="u", GATEPOST_SMARTHOST_PASSWORD="p"):
-            await OrganizationRoute.objects.acreate(
-                organization=alice_org, route="smarthost", smarthost="127.0.0.1", smarthost_port=server.port
+            named = await NamedRoute.objects.acreate(
+                name="Own", kind="smarthost", hosts=[["127.0.0.1", server.port]], tls="none"
             )
+            await RouteChoice.objects.acreate(route=named, organization=alice_org)
             await amake_message(alice_org, route="smarthost")
             await all_settled()
     assert len(server.taken) == 1 and not other.commands

@@ -15,8 +15,9 @@ from accounts.models import Organization
 from relay import queue
 from relay.connections import Connection
 from relay.database import connect
-from relay.models import DeliveryAttempt, OrganizationRoute, Recipient
+from relay.models import DeliveryAttempt, NamedRoute, Recipient, RouteChoice
 from relay.queue import Claim, Job, Outcome, Settlement
+from relay.routes import named_of
 from tests.relay.conftest import make_message
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("async_orm")]
@@ -123,13 +124,12 @@ async def test_a_route_without_room_does_not_stop_the_others(alice_org: Organiza
 
 
 async def test_an_organization_has_a_smarthost_of_its_own(alice_org: Organization, conn: Connection) -> None:
-    """The job names the organization's smarthost and port where it has one."""
-    await OrganizationRoute.objects.acreate(
-        organization=alice_org, route="smarthost", smarthost="relay.alice.example", smarthost_port=2525
-    )
+    """The job carries the organization's named route where it has one, login and all."""
+    named = await NamedRoute.objects.acreate(name="Own", kind="smarthost", hosts=[["relay.alice.example", 2525]])
+    await RouteChoice.objects.acreate(route=named, organization=alice_org)
     await amake_message(alice_org, route="smarthost")
     (job,) = (await claim(conn)).jobs
-    assert (job.smarthost, job.smarthost_port) == ("relay.alice.example", 2525)
+    assert [str(hop) for hop in named_of(job.named).hops] == ["relay.alice.example:2525"]
 
 
 async def test_workers_never_share_a_recipient(alice_org: Organization, transactional_db: None) -> None:
@@ -180,6 +180,7 @@ async def test_a_claim_does_not_read_the_table(alice_org: Organization, conn: Co
         "lease": 60,
         "window": 5000,
         "never": queue.NEVER,
+        "default_route": "sandbox",
     }
     plan = "\n".join(row[0] for row in await (await conn.execute("EXPLAIN " + queue._CLAIM, parameters)).fetchall())
     assert "recipient_due" in plan

@@ -1,12 +1,17 @@
 """relay.routes: which server a message goes to."""
 
+import json
 import ssl
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
-from relay.routes import NextHop, RouteNotConfiguredError, smarthost
+from relay.mx.route import MxRoute
+from relay.queue import Job
+from relay.routes import NextHop, RouteNotConfiguredError, candidates, smarthost
+from relay.sealed import sealed
 from relay.smtp.tls import tls_context
 
 
@@ -26,10 +31,36 @@ def test_the_installations_smarthost(configured: Any) -> None:
     assert smarthost() == NextHop("smtp.example.net", 465, "implicit", "/ca.pem", "relay", "hidden")
 
 
-def test_an_organizations_own_has_no_login(configured: Any) -> None:
-    """Kind of TLS and authorities are the installation's; its login stays with its own server."""
-    assert smarthost(host="own.example", port=26) == NextHop("own.example", 26, "implicit", "/ca.pem")
-    assert smarthost(host="own.example").port == 465
+ROW = {
+    "name": "Two", "hosts": [["one.example", 587], ["::1", 25]], "tls": "encrypted", "ca_pem": "", "username": "relay",
+    "password_sealed": "", "source_ipv4": "192.0.2.7", "source_ipv6": None,
+}  # fmt: skip
+
+
+def job(route: str, **row: Any) -> Job:
+    named = json.dumps(ROW | row) if row else ""
+    return Job(uuid4(), uuid4(), route, "", False, 1, (), named=named)
+
+
+async def test_a_named_routes_hosts_are_tried_in_order(configured: Any) -> None:
+    """Each with the route's own login and source address, none with the installation's."""
+    sealed_password = sealed("own secret").decode()
+    one, two = await candidates(job("smarthost", password_sealed=sealed_password), MxRoute())
+    assert one == NextHop("one.example", 587, "encrypted", "", "relay", "own secret", sources=("192.0.2.7",))
+    assert (two.host, two.port, "own secret" in repr(two)) == ("::1", 25, False)
+    (installations,) = await candidates(job("smarthost", hosts=[]), MxRoute())
+    assert installations == smarthost()
+    with pytest.raises(RouteNotConfiguredError, match="Two was sealed with a key"):
+        await candidates(job("smarthost", password_sealed="no token"), MxRoute())
+
+
+async def test_the_demo_lets_no_mail_out(configured: Any) -> None:
+    """Whatever is set in its panel, only servers on the machine itself are next hops."""
+    configured.GATEPOST_DEMO = True
+    assert [hop.host for hop in await candidates(job("smarthost", name="x"), MxRoute())] == ["::1"]
+    for outside in (job("smarthost"), job("smarthost", hosts=[["one.example", 587]])):
+        with pytest.raises(RouteNotConfiguredError, match="demo"):
+            await candidates(outside, MxRoute())
 
 
 def test_no_smarthost_is_named(settings: Any) -> None:
@@ -61,6 +92,6 @@ def test_what_counts_as_this_machine(host: str, loopback: bool) -> None:
 
 def test_tls_verifies(certificate: Path) -> None:
     """Certificate and name are demanded, TLS 1.2 at least, with a file of one's own as without."""
-    for context in (tls_context(""), tls_context(str(certificate))):
+    for context in (tls_context(""), tls_context(str(certificate)), tls_context(certificate.read_text())):
         assert context.verify_mode == ssl.CERT_REQUIRED and context.check_hostname
         assert context.minimum_version == ssl.TLSVersion.TLSv1_2
