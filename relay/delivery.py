@@ -16,6 +16,7 @@ from django.utils import timezone
 from relay import routes
 from relay.content import ContentGoneError
 from relay.models.messages import Route
+from relay.mx.route import MxRoute
 from relay.next_hops import NextHops
 from relay.queue import ClaimedRecipient, Job, LeaseLostError, Outcome, Settlement
 from relay.smtp.client import Client, Envelope, NotConnectedError, Result
@@ -38,6 +39,7 @@ class Tools:
     """What an attempt needs of the loop: content, sessions, and leave to send the final dot."""
 
     hops: NextHops
+    mx: MxRoute
     load: Load
     before_final_dot: BeforeFinalDot
 
@@ -63,7 +65,7 @@ async def attempt(job: Job, tools: Tools) -> list[Settlement]:
     """Offers the message to its next hops, the best first. Raises LeaseLostError and what the database raises."""
     started_at = timezone.now()
     try:
-        hops = await routes.candidates(job)
+        hops = await routes.candidates(job, tools.mx)
     except routes.RouteNotConfiguredError as exc:
         return _all(job.recipients, Outcome.DEFERRED, started_at, text=str(exc))
     except routes.NoNextHopError as exc:

@@ -34,6 +34,7 @@ from relay.content import aload
 from relay.delivery import Tools
 from relay.logs import get_logger
 from relay.models.messages import Route
+from relay.mx.route import MxRoute
 from relay.next_hops import NextHops
 from relay.presence import forget_dead
 from relay.queue import Claim, ClaimedRecipient, Job, LeaseLostError, Settlement
@@ -81,6 +82,7 @@ class DeliveryLoop:
         self.figures: Counter[str] = Counter()
         self._hops = NextHops(timeouts=timeouts)
         self._pool = make_pool(name=self.worker)
+        self._mx = MxRoute(self._pool)
         self._wake, self._stopping = asyncio.Event(), asyncio.Event()
         self._renewed: dict[UUID, float] = {}  # our leases, and when each was last known to be ours
         self._jobs: dict[asyncio.Task[None], list[Job]] = {}
@@ -208,7 +210,7 @@ class DeliveryLoop:
     # --- Attempts ---
 
     async def _attempt(self, job: Job) -> None:
-        tools = Tools(hops=self._hops, load=self._load, before_final_dot=self._before_final_dot)
+        tools = Tools(hops=self._hops, mx=self._mx, load=self._load, before_final_dot=self._before_final_dot)
         try:
             if job.size_octets > LARGE_OCTETS:
                 async with self._large:
