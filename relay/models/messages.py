@@ -134,6 +134,7 @@ class DeliveryAttempt(models.Model):
     enhanced_code = models.CharField(max_length=9, blank=True)
     text = models.CharField(max_length=512, blank=True)
     worker = models.CharField(max_length=64, blank=True)
+    conversation = models.TextField(blank=True, default="", db_default="")  # relay.smtp.transcript
 
     class Meta:
         indexes = [BrinIndex(fields=["started_at"], name="attempt_started", autosummarize=True)]
