@@ -3,11 +3,12 @@
 import json
 import ssl
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import pytest
 
+from relay.connections import make_pool
 from relay.mx.route import MxRoute
 from relay.queue import Job
 from relay.routes import NextHop, RouteNotConfiguredError, candidates, smarthost
@@ -36,6 +37,8 @@ ROW = {
     "password_sealed": "", "source_ipv4": "192.0.2.7", "source_ipv6": None,
 }  # fmt: skip
 
+NO_MX = cast(MxRoute, None)  # nobody asks it
+
 
 def job(route: str, **row: Any) -> Job:
     named = json.dumps(ROW | row) if row else ""
@@ -45,22 +48,24 @@ def job(route: str, **row: Any) -> Job:
 async def test_a_named_routes_hosts_are_tried_in_order(configured: Any) -> None:
     """Each with the route's own login and source address, none with the installation's."""
     sealed_password = sealed("own secret").decode()
-    one, two = await candidates(job("smarthost", password_sealed=sealed_password), MxRoute())
+    one, two = await candidates(job("smarthost", password_sealed=sealed_password), MxRoute(make_pool(name="test")))
     assert one == NextHop("one.example", 587, "encrypted", "", "relay", "own secret", sources=("192.0.2.7",))
     assert (two.host, two.port, "own secret" in repr(two)) == ("::1", 25, False)
-    (installations,) = await candidates(job("smarthost", hosts=[]), MxRoute())
+    (installations,) = await candidates(job("smarthost", hosts=[]), MxRoute(make_pool(name="test")))
     assert installations == smarthost()
     with pytest.raises(RouteNotConfiguredError, match="Two was sealed with a key"):
-        await candidates(job("smarthost", password_sealed="no token"), MxRoute())
+        await candidates(job("smarthost", password_sealed="no token"), MxRoute(make_pool(name="test")))
 
 
 async def test_the_demo_lets_no_mail_out(configured: Any) -> None:
     """Whatever is set in its panel, only servers on the machine itself are next hops."""
     configured.GATEPOST_DEMO = True
-    assert [hop.host for hop in await candidates(job("smarthost", name="x"), MxRoute())] == ["::1"]
+    assert [hop.host for hop in await candidates(job("smarthost", name="x"), MxRoute(make_pool(name="test")))] == [
+        "::1"
+    ]
     for outside in (job("smarthost"), job("smarthost", hosts=[["one.example", 587]])):
         with pytest.raises(RouteNotConfiguredError, match="demo"):
-            await candidates(outside, MxRoute())
+            await candidates(outside, MxRoute(make_pool(name="test")))
 
 
 def test_no_smarthost_is_named(settings: Any) -> None:
