@@ -7,6 +7,7 @@ Source  docs/settings.md has a heading for each variable below; a test holds the
 
 import json
 import os
+import re
 import secrets
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
@@ -201,6 +202,11 @@ GATEPOST_UVLOOP = env_bool("GATEPOST_UVLOOP", True)
 GATEPOST_METRICS_PORT = env_int("GATEPOST_METRICS_PORT", 0)  # of the first smtpd process; 0: none
 GATEPOST_LONG_LINES = env_choice("GATEPOST_LONG_LINES", ("accept", "refuse"), "accept")
 GATEPOST_CRAM_MD5 = env_bool("GATEPOST_CRAM_MD5", False)
+
+GATEPOST_BOUNCE_DOMAIN = env("GATEPOST_BOUNCE_DOMAIN").lower().rstrip(".")  # of our own return paths; empty: none
+GATEPOST_BOUNCE_PORT = env_int("GATEPOST_BOUNCE_PORT", 2525)  # where mail to them comes in
+if len(GATEPOST_BOUNCE_DOMAIN) > 200 or not re.fullmatch(r"([a-z0-9-]+\.)*[a-z0-9-]*", GATEPOST_BOUNCE_DOMAIN):
+    raise ImproperlyConfigured("GATEPOST_BOUNCE_DOMAIN must be a domain in ASCII, like bounces.example.com.")
 
 ROUTES = ("sandbox", "smarthost", "mx")
 GATEPOST_DEFAULT_ROUTE = env_choice("GATEPOST_DEFAULT_ROUTE", ROUTES, "sandbox" if GATEPOST_DEMO else "")

@@ -14,6 +14,7 @@ from uuid import UUID
 from django.utils import timezone
 
 from relay import routes
+from relay.bounces.verp import return_path
 from relay.content import ContentGoneError
 from relay.models.messages import Route
 from relay.mx.route import MxRoute
@@ -136,7 +137,7 @@ async def _transaction(
     async def before_final_dot(offered: Sequence[int]) -> None:
         await tools.before_final_dot(job, [recipients[index] for index in offered])
 
-    envelope = Envelope(job.reverse_path, tuple(recipient.address for recipient in recipients), job.smtputf8)
+    envelope = _envelope(job, recipients)
     try:
         result, client = await tools.hops.send(next_hop, envelope, content, before_final_dot=before_final_dot)
     except NotConnectedError as exc:
@@ -147,6 +148,20 @@ async def _transaction(
         _settlement(recipient, index, result=result, client=client, next_hop=next_hop, started_at=started_at)
         for index, recipient in enumerate(recipients)
     ]
+
+
+def _envelope(job: Job, recipients: Sequence[ClaimedRecipient]) -> Envelope:
+    """With our own return path, where there is a bounce domain, and what the client asked of reports."""
+    return Envelope(
+        return_path(
+            job.reverse_path, reference=job.reference, recipients=[one.id for one in recipients], own_domain=""
+        ),
+        tuple(one.address for one in recipients),
+        job.smtputf8,
+        ret=job.dsn_ret,
+        envid=job.dsn_envid,
+        dsn=tuple((one.dsn_notify, one.dsn_orcpt) for one in recipients),
+    )
 
 
 def _settlement(
@@ -172,6 +187,7 @@ def _settlement(
         tls_version=client.tls_version,
         reached_final_dot=reached,
         possibly_delivered=reached and reply is None,
+        dsn_passed=result.dsn_passed,
         host_failed=result.host_failed and (reply is None or 400 <= reply.code < 500),
         conversation=result.conversation,
     )

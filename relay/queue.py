@@ -91,6 +91,7 @@ class Settlement:
     tls_version: str = ""
     reached_final_dot: bool = False
     possibly_delivered: bool = False  # the final dot was sent, its answer never came
+    dsn_passed: bool = False  # the next hop was given the DSN options: what is to be told of success, it tells
     host_failed: bool = False  # nothing was said about this recipient: another host of its destination may take it
     conversation: str = ""  # what was said and heard, bounded, without passwords and content
 

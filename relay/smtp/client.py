@@ -30,6 +30,9 @@ class Envelope:
     reverse_path: str
     recipients: tuple[str, ...]
     smtputf8: bool = False
+    ret: str = ""  # RFC 3461: RET, ENVID, and of each recipient NOTIFY and ORCPT; empty where the client gave none
+    envid: str = ""
+    dsn: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(slots=True)
@@ -42,6 +45,7 @@ class Result:
     was_heard: bool = False  # the server answered MAIL: the same must not be tried again at once
     reached_final_dot: bool = False
     offered: list[int] = field(default_factory=list)  # indices of those accepted at RCPT
+    dsn_passed: bool = False  # the server offers DSN, and was told what the client had asked of reports
     conversation: str = ""  # what was said and heard, without passwords and content
 
     @property
@@ -139,6 +143,9 @@ class Client:
         wanted = [index for index, reply in enumerate(result.replies) if reply is None]
         mail = f"MAIL FROM:<{envelope.reverse_path}>{parameters}"
         rcpts = [f"RCPT TO:<{envelope.recipients[index]}>" for index in wanted]
+        if "DSN" in self._features:
+            mail, rcpts = _with_dsn(envelope, mail, rcpts, wanted)
+            result.dsn_passed = True
         pipelined = "PIPELINING" in self._features
         if pipelined:
             lines = [*(["RSET"] if self.messages else []), mail, *rcpts, "DATA"]
@@ -227,6 +234,18 @@ class Client:
 
     def abort(self) -> None:
         self._wire.abort()
+
+
+def _with_dsn(envelope: Envelope, mail: str, rcpts: list[str], wanted: Sequence[int]) -> tuple[str, list[str]]:
+    """RFC 3461 5.2.1: what the client gave goes on as it came, and nothing is added to it."""
+    mail += "".join(f" {name}={value}" for name, value in (("RET", envelope.ret), ("ENVID", envelope.envid)) if value)
+    if envelope.dsn:
+        given = [zip(("NOTIFY", "ORCPT"), envelope.dsn[index], strict=True) for index in wanted]
+        rcpts = [
+            line + "".join(f" {name}={value}" for name, value in options if value)
+            for line, options in zip(rcpts, given, strict=True)
+        ]
+    return mail, rcpts
 
 
 def stuffed(content: bytes) -> Iterator[bytes]:
