@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Sequence
 
-from benchmarks import accept, authlog, deliver, folding, guesses, idle, large, revocation, rollup, timing
+from benchmarks import accept, authlog, deliver, dkim, folding, guesses, idle, large, revocation, rollup, timing
 from benchmarks.cores import CoresMissing
 
 
@@ -25,6 +25,7 @@ BENCHMARKS: dict[str, Callable[[Sequence[str]], int]] = {
     "authlog": authlog.main,
     "rollup": rollup.main,
     "deliver": deliver.main,
+    "dkim": dkim.main,
 }
 
 
