@@ -224,6 +224,10 @@ GATEPOST_MX_PORT = env_int("GATEPOST_MX_PORT", 25)
 GATEPOST_MX_ALLOWED = env_networks("GATEPOST_MX_ALLOWED")
 GATEPOST_MX_FAMILIES = env_choices("GATEPOST_MX_FAMILIES", ("ipv4", "ipv6"))
 GATEPOST_MX_SOURCES = env_addresses("GATEPOST_MX_SOURCES")
+GATEPOST_MX_CA_FILE = env("GATEPOST_MX_CA_FILE")
+GATEPOST_MX_DANE = env_bool("GATEPOST_MX_DANE", True)
+GATEPOST_MX_MTA_STS = env_bool("GATEPOST_MX_MTA_STS", True)
+GATEPOST_MTA_STS_PORT = env_int("GATEPOST_MTA_STS_PORT", 443)
 
 # --- Accounts ------------------------------------------------------------------------------------------------------
 
@@ -329,6 +333,7 @@ INSTALLED_APPS = [
     "accounts",
     "relay",
     "relay.oauth",
+    "relay.webhooks",
     "oauth2_provider",
 ]
 MIDDLEWARE = [

@@ -148,6 +148,7 @@ class DeliveryLoop:
                 await queue.give_back(connection, list(self._renewed))
                 await connection.execute("DELETE FROM relay_worker WHERE name = %s", [self.worker])
         await self._hops.close_idle(older_than=0)
+        await self._mx.close()
         await self._pool.close()
         log.info("delivery.stopped", worker=self.worker, unfinished=len(unfinished))
 

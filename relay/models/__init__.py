@@ -8,6 +8,7 @@ from relay.models.learning import NetworkLearning, SignInPolicy
 from relay.models.limits import LimitWindow
 from relay.models.message_events import MessageEvent
 from relay.models.messages import DeliveryAttempt, Message, MessageData, Recipient
+from relay.models.mta_sts import MtaStsPolicy
 from relay.models.next_hops import NextHopTrouble
 from relay.models.password_life import CredentialAlarm, LeakReport, PasswordNotice, PasswordPolicy
 from relay.models.queue_actions import Hold, QueueAction, QueueActionItem, QueueSummary
@@ -31,6 +32,7 @@ __all__ = [
     "Message",
     "MessageData",
     "MessageEvent",
+    "MtaStsPolicy",
     "NamedRoute",
     "Network",
     "NetworkLearning",

@@ -67,6 +67,8 @@ def a_labels(domain: str) -> str:
     """As the DNS and certificates have it. Raises NoNextHopError for what can be no domain."""
     try:
         name = dns.name.from_text(domain.rstrip("."))
+        if name == dns.name.root:
+            raise ValueError("the root takes no mail")
     except (dns.exception.DNSException, UnicodeError, ValueError):
         raise NoNextHopError(550, "5.1.2", "The recipient's domain cannot stand in the DNS.") from None
     return resolver.plain(name)

@@ -1,7 +1,7 @@
 """TLS towards next hops: a context for each kind, and what a certificate must show.
 
 Shapes  context_of(next_hop) -> SSLContext, made once for each kind. check_peer() after the handshake.
-Errors  ssl.SSLError, with words for people.
+Errors  OSError (of which ssl.SSLError is one), with words for people.
 Source  RFC 7435 (opportunistic: unverified is better than clear), 7672 (DANE), 6698 (TLSA).
 """
 
@@ -9,10 +9,12 @@ import ssl
 from functools import lru_cache
 from ipaddress import ip_address
 
+from relay.smtp import dane
 from relay.smtp.next_hop import DANE, ENCRYPTED, OPPORTUNISTIC, NextHop
 
 _UNVERIFIED = frozenset({OPPORTUNISTIC, ENCRYPTED, DANE})
 _VERIFIED_HOW = {
+    DANE: "the certificate is verified by DANE",
     OPPORTUNISTIC: "the certificate is not verified",
     ENCRYPTED: "the certificate is not verified",
 }
@@ -27,9 +29,7 @@ def context_of(next_hop: NextHop) -> ssl.SSLContext:
 def tls_context(ca_file: str) -> ssl.SSLContext:
     """A verifying context, TLS 1.2 at least."""
     is_pem = ca_file.startswith("-----BEGIN")
-    context = ssl.create_default_context(
-        cafile=None if is_pem else ca_file or None, cadata=ca_file if is_pem else None
-    )
+    context = ssl.create_default_context(cafile=None if is_pem else ca_file or None, cadata=ca_file if is_pem else None)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
 
@@ -46,11 +46,19 @@ def unverified_context() -> ssl.SSLContext:
 
 
 def check_peer(next_hop: NextHop, tls: ssl.SSLObject | None) -> None:
-    """What the handshake could not judge by itself."""
+    """What the handshake could not judge by itself. Raises OSError."""
+    if next_hop.tls != DANE:
+        return
+    leaf = tls.getpeercert(binary_form=True) if tls else None
+    if not leaf:
+        raise dane.NotNamedError("it showed no certificate")
+    tell_chain = getattr(tls, "get_unverified_chain", None)  # from Python 3.13 on
+    chain = [bytes(each) for each in tell_chain()] if tell_chain else None
+    dane.check(next_hop.tlsa, (next_hop.host, *next_hop.names), leaf, chain)
 
 
 def how_verified(next_hop: NextHop) -> str:
-    return _VERIFIED_HOW.get(next_hop.tls, "the certificate is verified")
+    return _VERIFIED_HOW.get(next_hop.tls, "the certificate is verified by the system's authorities or the operator's")
 
 
 def is_loopback(address: str) -> bool:

@@ -1,4 +1,4 @@
-"""An SMTP server on 127.0.0.1 that does what a test tells it to.
+"""An SMTP server on a loopback address that does what a test tells it to.
 
 Shapes  script: verb -> what to answer, one entry each time the verb comes; the last entry stays. An entry is a reply
         (several lines by \\n), octets as they are, or DROP (close), HANG (say nothing), or an
@@ -64,12 +64,13 @@ class ScriptedServer:
     asked_data: asyncio.Event = field(default_factory=asyncio.Event)
     dotted: asyncio.Event = field(default_factory=asyncio.Event)
     port: int = 0
+    address: str = "127.0.0.1"
 
     async def __aenter__(self) -> "ScriptedServer":
         self._left = {verb: list(words) if isinstance(words, list) else [words] for verb, words in self.script.items()}
         self._tasks: set[asyncio.Task[None]] = set()
         context = self._context() if self.implicit else None
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=context, limit=2**26)
+        self._server = await asyncio.start_server(self._serve, self.address, self.port, ssl=context, limit=2**26)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
