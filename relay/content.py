@@ -100,7 +100,7 @@ def parse(content: bytes) -> Shown:
     head, _end, body = read.partition(b"\r\n\r\n")
     headers = tuple(_headers(head))
     try:
-        parts = list(_leaves(message_from_bytes(read, policy=_Bounded())))
+        parts = _parts(read)
     except Exception:  # the email package has raised almost everything on some input
         raw = body.decode("utf-8", "replace")
         return Shown(headers, raw[:TEXT_CHARACTERS], (), (), cut or len(raw) > TEXT_CHARACTERS)
@@ -117,9 +117,26 @@ def parse(content: bytes) -> Shown:
     )
 
 
+def images_of(content: bytes) -> dict[str, tuple[str, bytes]]:
+    """Parts that the mail's HTML may name by their Content-ID: type and octets. The last of several has the name."""
+    try:
+        parts = _parts(_affordable(content))
+    except Exception:
+        return {}
+    named = ((_content_id(part), part) for _number, part in parts if _type(part).startswith("image/"))
+    return {name: (_type(part), _payload(part)) for name, part in named if name}
+
+
+def _content_id(part: Part[Any, Any]) -> str:
+    try:
+        return str(part.get("Content-ID", "")).strip().strip("<>")
+    except Exception:
+        return ""
+
+
 def attachment_of(content: bytes, number: int) -> tuple[Attachment, bytes] | None:
     try:
-        parts = dict(_leaves(message_from_bytes(_affordable(content, octets=ATTACHMENT_OCTETS), policy=_Bounded())))
+        parts = dict(_parts(_affordable(content, octets=ATTACHMENT_OCTETS)))
     except Exception:
         return None
     part = parts.get(number)
@@ -154,6 +171,11 @@ def _decoded(value: str) -> str:
     except Exception:  # unknown charset, broken base64: the words as they stand
         return printable(value, HEADER_OCTETS)
     return printable(value, HEADER_OCTETS)
+
+
+def _parts(read: bytes) -> list[tuple[int, Part[Any, Any]]]:
+    """Raises what the email package raises on some input, which is almost everything."""
+    return list(_leaves(message_from_bytes(read, policy=_Bounded())))
 
 
 def _leaves(whole: Part[Any, Any]) -> Iterator[tuple[int, Part[Any, Any]]]:

@@ -53,4 +53,5 @@ urlpatterns = [
     path("scorecard/", scorecard.scorecard, name="ops_scorecard"),
     path("messages/", messages.messages, name="ops_messages"),
     path("messages/<uuid:pk>/", messages.message, name="ops_message"),
+    path("messages/<uuid:pk>/attempts/<int:attempt_id>/", messages.conversation, name="ops_message_conversation"),
 ]

@@ -10,16 +10,16 @@ Errors  None of their own. Texts of strangers (replies, conversations) are shown
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
-from django.utils.dateparse import parse_duration
+from django.db.models import BooleanField, ExpressionWrapper, Q
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from accounts.models import Organization
 from relay.models import DeliveryAttempt, Message, MessageEvent, Recipient
-from relay.models.messages import Route
-from relay.queue import GIVE_UP_AFTER, NEVER
+from relay.models.messages import NEVER, Route
+from relay.queue import GIVE_UP_AFTER
 from relay.reply_words import Words, words_of
 
 GOOD, BAD, BUSY, CALM = "good", "bad", "busy", "calm"
@@ -40,7 +40,7 @@ class Entry:
     details: tuple[str, ...] = ()
     reply: str = ""
     words: Words | None = None
-    conversation: str = ""
+    has_conversation: bool = False  # that of attempt, which a page of its own shows
     upcoming: datetime | None = None  # when what it tells of will be
     attempt: DeliveryAttempt | None = field(default=None, repr=False)
 
@@ -61,7 +61,7 @@ def timelines(message: Message, recipients: Sequence[Recipient]) -> dict[int, li
 
 def gives_up_at(message: Message) -> datetime:
     """When a recipient that is still put off by then is given up."""
-    return message.received_at + (parse_duration(GIVE_UP_AFTER) or timedelta(0))
+    return message.received_at + GIVE_UP_AFTER
 
 
 # --- What was accepted ------------------------------------------------------------------------------------------------
@@ -119,11 +119,19 @@ _TITLES: Final = {Outcome.DELIVERED: GOOD, Outcome.DEFERRED: BUSY, Outcome.FAILE
 
 def _attempts(message: Message, recipients: Sequence[Recipient]) -> Iterator[tuple[int, Entry]]:
     rows = DeliveryAttempt.objects.filter(recipient__in=[recipient.pk for recipient in recipients])
-    for attempt in rows.order_by("recipient", "number", "pk"):
+    told = ExpressionWrapper(~Q(conversation=""), output_field=BooleanField())
+    # Conversations are some kilobytes each, and read one by one.
+    for attempt in rows.defer("conversation").annotate(has_conversation=told).order_by("recipient", "number", "pk"):
         yield attempt.recipient_id, _attempt(attempt)
 
 
-def _attempt(attempt: DeliveryAttempt) -> Entry:
+def conversation_of(message: Message, attempt_id: int) -> DeliveryAttempt | None:
+    """The attempt with what was said and heard in it, if it is one of this message's and anything was."""
+    mine = DeliveryAttempt.objects.filter(pk=attempt_id, recipient__message=message).exclude(conversation="")
+    return mine.select_related("recipient").first()
+
+
+def _attempt(attempt: Any) -> Entry:
     if not attempt.outcome:
         return Entry(at=attempt.started_at, title=_("Under way"), tone=BUSY, attempt=attempt)
     outcome = Outcome(attempt.outcome)
@@ -135,7 +143,7 @@ def _attempt(attempt: DeliveryAttempt) -> Entry:
         details=tuple(_hop(attempt)),
         reply=answer,
         words=words_of(attempt.code, attempt.enhanced_code, attempt.text) if outcome != Outcome.DELIVERED else None,
-        conversation=getattr(attempt, "conversation", ""),
+        has_conversation=attempt.has_conversation,
         attempt=attempt,
     )
 

@@ -57,6 +57,7 @@ _networks_of_app_password = [
 ]
 _message = [
     path("", messages.page, name="message"),
+    path("attempts/<int:attempt_id>/", messages.conversation, name="message_conversation"),
     path("html/", message_content.html, name="message_html"),
     path("source/", message_content.source, name="message_source"),
     path("attachments/<int:number>/", message_content.attachment, name="message_attachment"),

@@ -26,7 +26,7 @@ from audit.record import attempt, record_auth_event
 from relay.credentials import create_app_password, create_smtp_user
 from relay.domains import add_domain, add_sender
 from relay.learning import start
-from relay.models import Ban, ProtectedRange, SmtpUser
+from relay.models import Ban, DeliveryAttempt, ProtectedRange, SmtpUser
 from relay.networks import Allowlist, add_network
 from relay.oauth.clients import create_client
 from relay.oauth.issuers import add_subject, configure_issuer
@@ -140,11 +140,16 @@ def hers(alice: User, alice_org: Organization, vera: User) -> Hers:
     network = add_network(alice_org, cidr="192.0.2.0/24", smtp_user=smtp_user, actor=SYSTEM)
     sender = add_sender(smtp_user, pattern="@alice.example", actor=SYSTEM)
     message = make_message(alice_org, content=CONTENT, state="delivered")
+    attempt = DeliveryAttempt.objects.create(
+        recipient=message.recipients.get(), number=1, started_at=timezone.now(), route="mx", conversation="220 Hello"
+    )
     key = create_api_key(alice_org, name="Old", scopes=ApiKey.Scope.values, actor=SYSTEM).api_key
     reference = _attempt(alice_org, smtp_user.username)
     links = _links(alice_org, alice)
     links["relay:ops_username"] = f"{reverse('relay:ops_username')}?name={smtp_user.username}"
+    links["relay:ops_message_conversation"] = reverse("relay:ops_message_conversation", args=[message.pk, attempt.pk])
     values = {
+        "attempt_id": attempt.pk,
         "smtp_user_id": smtp_user.pk, "app_password_id": password.pk, "sender_id": sender.pk,
         "network_id": network.pk, "domain_id": domain.pk, "domain_pk": domain.pk, "message_id": message.pk,
         "number": 2, "key": "login", "reference": reference, "text": reference, "code": "premium", "part": "rows",

@@ -17,6 +17,7 @@ from django.views.decorators.clickjacking import xframe_options_sameorigin
 from accounts import roles
 from accounts.access import MemberRequest, member_required
 from relay import content as stored
+from relay.mail_html import page_of
 from relay.models import Message
 
 # django-csp replaces by directive: what is not named here would stay as in the panel's own policy.
@@ -54,8 +55,7 @@ def _content(request: MemberRequest, message_id: Any) -> bytes:
 @member_required(roles.MESSAGES_SEE)
 def html(request: MemberRequest, message_id: Any) -> HttpResponse:
     """Several HTML parts stand one after the other, as mail programs show them."""
-    pages = stored.parse(_content(request, message_id)).html
-    return _private(HttpResponse("<hr>".join(pages)))
+    return _private(HttpResponse(page_of(_content(request, message_id))))
 
 
 @member_required(roles.MESSAGES_SEE)

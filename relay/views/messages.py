@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.http import HttpResponse
+from django.http import Http404, HttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext_lazy as _
 
@@ -14,6 +14,7 @@ from relay.content import parse
 from relay.message_recipients import recipients_of
 from relay.message_search import MessageSearch, parse_search
 from relay.models.messages import Route
+from relay.timeline import conversation_of
 from relay.views.message_content import content_of, message_of
 
 FILTERS = (
@@ -66,3 +67,14 @@ def page(request: MemberRequest, message_id: Any) -> HttpResponse:
         "is_captured": message.route == Route.SANDBOX,
     }
     return render(request, "relay/message.html", context)
+
+
+@member_required(roles.MESSAGES_SEE)
+def conversation(request: MemberRequest, message_id: Any, attempt_id: int) -> HttpResponse:
+    """What was said in one attempt; an htmx request gets it alone, folded open in the timeline."""
+    message = message_of(request, message_id)
+    attempt = conversation_of(message, attempt_id)
+    if attempt is None:
+        raise Http404(_("There is no such conversation."))
+    part = "parts/conversation.html" if request.headers.get("HX-Request") else "relay/conversation.html"
+    return render(request, part, {"message": message, "attempt": attempt})

@@ -133,16 +133,15 @@ def _messages(full: Organization, smtp_user: SmtpUser) -> dict[str, Any]:
         due_at=now + timedelta(hours=1),
         **sent,
     )
-    for recipient in tried.recipients.all():
-        _tried(recipient)
+    attempts = [_tried(recipient) for recipient in tried.recipients.all()]
     shown: Message = make_message(full, content=HTML, state="delivered", subject="Your invoice", **sent)
-    return {"message_id": str(shown.pk), "tried_id": str(tried.pk), "number": 2}
+    return {"message_id": str(shown.pk), "tried_id": str(tried.pk), "number": 2, "attempt_id": attempts[0]}
 
 
-def _tried(recipient: Any) -> None:
+def _tried(recipient: Any) -> int:
     recipient.attempts, recipient.possibly_delivered = 1, True
     recipient.save()
-    DeliveryAttempt.objects.create(
+    attempt = DeliveryAttempt.objects.create(
         recipient=recipient,
         number=1,
         started_at=timezone.now(),
@@ -154,7 +153,9 @@ def _tried(recipient: Any) -> None:
         code=451,
         enhanced_code="4.7.1",
         text=f"Greylisted, see https://example.net/{UNBROKEN}",
+        conversation=f"S: 220 {UNBROKEN}.example ESMTP\nC: EHLO mail.gatepost.example\nS: 250 ok\n" * 20,
     )
+    return attempt.pk
 
 
 def _team(full: Organization, owner: User) -> dict[str, Any]:

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.browser
 
 # Not pages: files, fragments of pages, what programs read; a mail's own HTML; links that only a mail holds.
 NO_PAGES = {
+    "relay:message_conversation", "relay:ops_message_conversation",  # in MORE
     "relay:message_html", "relay:message_source", "relay:message_attachment", "relay:auth_log_export",
     "relay:ops_floor_live", "relay:ops_auth_review_live", "relay:ops_auth_review_csv",
     "relay:health_live", "relay:health_ready", "relay:metrics", "relay:oauth_metadata",
@@ -41,6 +42,8 @@ MORE = [
     ("viewer", "accounts:team", 200),
     ("viewer", "relay:smtp_user_create", 403),
     ("full", "/messages/{tried_id}/", 200),
+    ("full", "/messages/{tried_id}/attempts/{attempt_id}/", 200),
+    ("operator", "/ops/messages/{tried_id}/attempts/{attempt_id}/", 200),
     ("full", "/messages/?q=to:nobody@example.org", 200),
     ("full", "/messages/?q=status:nonsense", 422),
     ("full", "/messages/?q=status:failed+after:30d", 200),

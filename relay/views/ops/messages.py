@@ -4,7 +4,7 @@ from dataclasses import asdict
 from urllib.parse import urlencode
 from uuid import UUID
 
-from django.http import HttpResponse
+from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.utils import timezone
@@ -17,6 +17,7 @@ from relay.message_recipients import recipients_of
 from relay.models import DeliveryAttempt, Message, Recipient
 from relay.ops.asked import PERIODS, number_asked
 from relay.ops.recipients import RecipientFilters, page_of, recipients
+from relay.timeline import conversation_of
 from relay.views.ops.access import operator_page
 
 
@@ -52,6 +53,17 @@ def message(request: UserRequest, pk: UUID) -> HttpResponse:
     if request.headers.get("HX-Request"):
         return render(request, "parts/recipients.html", context)
     return render(request, "ops/message.html", context)
+
+
+@require_safe
+@operator_page
+def conversation(request: UserRequest, pk: UUID, attempt_id: int) -> HttpResponse:
+    found = get_object_or_404(Message.objects.defer("subject"), pk=pk)
+    attempt = conversation_of(found, attempt_id)
+    if attempt is None:
+        raise Http404(_("There is no such conversation."))
+    part = "parts/conversation.html" if request.headers.get("HX-Request") else "ops/conversation.html"
+    return render(request, part, {"message": found, "attempt": attempt})
 
 
 def _query(filters: RecipientFilters) -> dict[str, str]:

@@ -163,3 +163,24 @@ def test_hostile_reply_is_text(alice_client: Client, alice_org: Organization) ->
     page = alice_client.get(f"/messages/{message.pk}/").content.decode()
     assert "&lt;script&gt;alert(1)" in page
     assert "<script>alert" not in page and "<img src=x" not in page
+
+
+def test_conversation_is_shown_on_demand(
+    alice_client: Client, bob_client: Client, alice_org: Organization, bob_org: Organization
+) -> None:
+    """The timeline links to it, its page and its part show it as text; of another message or customer it is unknown."""
+    message = make_message(alice_org, state="failed")
+    attempt = tried(message.recipients.get(), 1, ago=timedelta(), code=550, outcome="failed",
+                    conversation="S: 220 <b>hello</b>\nC: EHLO mail.gatepost.example")  # fmt: skip
+    silent = tried(message.recipients.get(), 2, ago=timedelta())
+    url = f"/messages/{message.pk}/attempts/{attempt.pk}/"
+    page = alice_client.get(f"/messages/{message.pk}/").content.decode()
+    assert page.count("/attempts/") == 2 * page.count(f'hx-get="{url}"') == 2
+    assert "EHLO" not in page
+    assert "220 &lt;b&gt;hello" in alice_client.get(url).content.decode()
+    part = alice_client.get(url, headers={"HX-Request": "true"}).content.decode()
+    assert "C: EHLO" in part and "<html" not in part
+    for path in (f"/messages/{message.pk}/attempts/{silent.pk}/",
+                 f"/messages/{make_message(alice_org).pk}/attempts/{attempt.pk}/"):  # fmt: skip
+        assert alice_client.get(path).status_code == 404
+    assert bob_client.get(url).status_code == 404
