@@ -1,6 +1,6 @@
 """The Celery application: what runs besides the two front doors.
 
-The delivery loop (relay.loop) starts inside each worker process, needs no broker, and is not a task.
+The delivery loop (relay.loop_thread) starts inside each worker process, needs no broker, and is not a task.
 What beat sends are sweeps that may run twice or late without harm.
 """
 
@@ -12,7 +12,7 @@ from celery.schedules import crontab
 from celery.signals import worker_process_init, worker_process_shutdown, worker_ready, worker_shutdown
 
 if TYPE_CHECKING:
-    from relay.loop import LoopThread
+    from relay.loop_thread import LoopThread
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
@@ -31,6 +31,8 @@ app.conf.update(
         "roll up logins": {"task": "relay.tasks.roll_up_logins", "schedule": 120.0},
         "fetch outside keys": {"task": "relay.tasks.fetch_outside_keys", "schedule": 60.0},
         "watch for anomalies": {"task": "relay.tasks.watch_for_anomalies", "schedule": 60.0},
+        "run queue actions": {"task": "relay.tasks.run_queue_actions", "schedule": 5.0},
+        "sum up the queue": {"task": "relay.tasks.sum_up_queue", "schedule": 30.0},
         "anchor changes": {"task": "relay.tasks.anchor_changes", "schedule": crontab(hour="0", minute="17")},
         "make partitions ahead": {"task": "relay.tasks.make_partitions", "schedule": crontab(minute="7")},
         "watch secrets": {"task": "relay.tasks.watch_secrets", "schedule": 5.0},
@@ -47,7 +49,7 @@ _delivery: "list[LoopThread]" = []  # of this process
 
 
 def start_delivery(**_signal: Any) -> None:
-    from relay.loop import LoopThread
+    from relay.loop_thread import LoopThread
 
     if not _delivery:  # the pool solo sends the children's signal as well
         _delivery.append(LoopThread())

@@ -39,6 +39,8 @@ from relay.retention import (
     retention_days,
 )
 from relay.sending import count_sending_hours, forget_old_hours
+from relay.waiting.actions import delete_old_actions, run_due
+from relay.waiting.summary import refresh as refresh_queue_summary
 
 Work = Callable[[], None]
 
@@ -73,6 +75,18 @@ def watch_for_anomalies() -> None:
     watch()
     tell_customers()
     send_due_alert_mails()
+
+
+@_task
+def run_queue_actions() -> None:
+    """Does what was asked for of mail that waits, batch by batch."""
+    run_due()
+
+
+@_task
+def sum_up_queue() -> None:
+    """Counts a long queue for the Queue page."""
+    refresh_queue_summary()
 
 
 @_task
@@ -123,6 +137,7 @@ def delete_expired() -> None:
     delete_ended_tokens()
     delete_old_failures()
     delete_told_alarms()
+    delete_old_actions()
     delete_old_reports()
     forget_old_habits()
     forget_old_cases()

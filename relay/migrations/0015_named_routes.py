@@ -135,6 +135,7 @@ class Migration(migrations.Migration):
                 ("skipped", models.JSONField(default=dict)),
                 ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
                 ("next_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("cursor", models.BigIntegerField(default=0)),
                 ("passes", models.PositiveSmallIntegerField(default=0)),
                 ("finished_at", models.DateTimeField(null=True)),
                 (

@@ -54,7 +54,8 @@ class QueueAction(models.Model):
     skipped = models.JSONField(default=dict)  # why -> how many
     created_at = models.DateTimeField(default=timezone.now)
     next_at = models.DateTimeField(default=timezone.now)  # when the next batch may be done
-    passes = models.PositiveSmallIntegerField(default=0)  # over recipients that were being delivered
+    cursor = models.BigIntegerField(default=0)  # the last item looked at in this pass
+    passes = models.PositiveSmallIntegerField(default=0)  # that met recipients being delivered
     finished_at = models.DateTimeField(null=True)
 
     class Meta:

@@ -7,8 +7,8 @@ from typing import Any, cast
 from uuid import uuid4
 
 import pytest
+from django.utils import timezone
 
-from relay.connections import make_pool
 from relay.mx.route import MxRoute
 from relay.queue import Job
 from relay.routes import NextHop, RouteNotConfiguredError, candidates, smarthost
@@ -42,30 +42,28 @@ NO_MX = cast(MxRoute, None)  # nobody asks it
 
 def job(route: str, **row: Any) -> Job:
     named = json.dumps(ROW | row) if row else ""
-    return Job(uuid4(), uuid4(), route, "", False, 1, (), named=named)
+    return Job(uuid4(), uuid4(), route, "", False, 1, timezone.now(), (), named=named)
 
 
 async def test_a_named_routes_hosts_are_tried_in_order(configured: Any) -> None:
     """Each with the route's own login and source address, none with the installation's."""
     sealed_password = sealed("own secret").decode()
-    one, two = await candidates(job("smarthost", password_sealed=sealed_password), MxRoute(make_pool(name="test")))
+    one, two = await candidates(job("smarthost", password_sealed=sealed_password), NO_MX)
     assert one == NextHop("one.example", 587, "encrypted", "", "relay", "own secret", sources=("192.0.2.7",))
     assert (two.host, two.port, "own secret" in repr(two)) == ("::1", 25, False)
-    (installations,) = await candidates(job("smarthost", hosts=[]), MxRoute(make_pool(name="test")))
+    (installations,) = await candidates(job("smarthost", hosts=[]), NO_MX)
     assert installations == smarthost()
     with pytest.raises(RouteNotConfiguredError, match="Two was sealed with a key"):
-        await candidates(job("smarthost", password_sealed="no token"), MxRoute(make_pool(name="test")))
+        await candidates(job("smarthost", password_sealed="no token"), NO_MX)
 
 
 async def test_the_demo_lets_no_mail_out(configured: Any) -> None:
     """Whatever is set in its panel, only servers on the machine itself are next hops."""
     configured.GATEPOST_DEMO = True
-    assert [hop.host for hop in await candidates(job("smarthost", name="x"), MxRoute(make_pool(name="test")))] == [
-        "::1"
-    ]
+    assert [hop.host for hop in await candidates(job("smarthost", name="x"), NO_MX)] == ["::1"]
     for outside in (job("smarthost"), job("smarthost", hosts=[["one.example", 587]])):
         with pytest.raises(RouteNotConfiguredError, match="demo"):
-            await candidates(outside, MxRoute(make_pool(name="test")))
+            await candidates(outside, NO_MX)
 
 
 def test_no_smarthost_is_named(settings: Any) -> None:

@@ -1,0 +1,1 @@
+"""Mail that waits: which, why, and what people do to it."""
