@@ -19,7 +19,7 @@ from django.utils.translation import gettext as _
 from accounts.models import Organization, User
 from audit.changes import Actor, record_change
 from relay.changes import announce
-from relay.models import SenderAddress, SendingDomain, SmtpUser
+from relay.models import Proof, SenderAddress, SendingDomain, SmtpUser
 
 # Two readings of IDNA disagree on these: mapped by one, names of their own by the other. A-labels say which is meant.
 DEVIATIONS = frozenset("ßς\u200c\u200d")
@@ -87,10 +87,10 @@ def mark_verified(domain: SendingDomain, *, actor: Actor, verified_by: User | No
     row = SendingDomain.objects.select_for_update(no_key=True).get(pk=domain.pk)
     if row.verified_at:
         return
-    row.verified_at, row.verified_by = timezone.now(), verified_by
+    row.verified_at, row.verified_by, row.proof = timezone.now(), verified_by, Proof.OPERATOR
     try:
         with transaction.atomic():
-            row.save(update_fields=["verified_at", "verified_by"])
+            row.save(update_fields=["verified_at", "verified_by", "proof"])
     except IntegrityError:
         raise DomainRefused(
             _("Another organization holds %(name)s as verified."), code="held", params={"name": row.name}
@@ -102,8 +102,9 @@ def mark_verified(domain: SendingDomain, *, actor: Actor, verified_by: User | No
 def withdraw_verification(domain: SendingDomain, *, actor: Actor) -> None:
     row = SendingDomain.objects.select_for_update(no_key=True).get(pk=domain.pk)
     if row.verified_at:
-        row.verified_at = row.verified_by = None
-        row.save(update_fields=["verified_at", "verified_by"])
+        row.verified_at = row.verified_by = row.proof_lost_at = None
+        row.proof = ""
+        row.save(update_fields=["verified_at", "verified_by", "proof", "proof_lost_at"])
         _changed(row, "domain.verification_withdrawn", actor)
 
 

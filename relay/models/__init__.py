@@ -2,7 +2,7 @@
 
 from relay.models.bans import Ban, ProtectedRange
 from relay.models.bounces import BounceClass, LateBounce, Report, Suppression
-from relay.models.domains import SendingDomain
+from relay.models.domains import DkimKey, DomainRecord, Proof, RecordKind, RecordState, SendingDomain
 from relay.models.door_failures import DoorFailure
 from relay.models.learning import NetworkLearning, SignInPolicy
 from relay.models.limits import LimitWindow
@@ -24,6 +24,8 @@ __all__ = [
     "CredentialAlarm",
     "CredentialChange",
     "DeliveryAttempt",
+    "DkimKey",
+    "DomainRecord",
     "DoorFailure",
     "Hold",
     "LateBounce",
@@ -39,11 +41,14 @@ __all__ = [
     "NextHopTrouble",
     "PasswordNotice",
     "PasswordPolicy",
+    "Proof",
     "ProtectedRange",
     "QueueAction",
     "QueueActionItem",
     "QueueSummary",
     "Recipient",
+    "RecordKind",
+    "RecordState",
     "Refusal",
     "Report",
     "RouteChoice",
