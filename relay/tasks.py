@@ -29,6 +29,7 @@ from relay.mx.policies import forget_ended_policies
 from relay.oauth.issuers import refresh_due_keys
 from relay.oauth.retention import delete_ended_tokens
 from relay.password_sweeps import put_unused_to_sleep, tell_of_disuse, warn_of_ends
+from relay.reputation.checks import check_reputation, forget_old_spans
 from relay.retention import (
     DEFAULT_RETENTION_DAYS,
     delete_expired_content,
@@ -38,6 +39,8 @@ from relay.retention import (
     forget_dead_workers,
     retention_days,
 )
+from relay.self_checks import forget_old_runs, run_self_check
+from relay.route_trials import run_waiting as try_routes
 from relay.sending import count_sending_hours, forget_old_hours
 from relay.waiting.actions import delete_old_actions, run_due
 from relay.waiting.summary import refresh as refresh_queue_summary
@@ -79,7 +82,8 @@ def watch_for_anomalies() -> None:
 
 @_task
 def run_queue_actions() -> None:
-    """Does what was asked for of mail that waits, batch by batch."""
+    """Tries routes, and does what was asked for of mail that waits, batch by batch."""
+    try_routes()
     run_due()
 
 
@@ -122,6 +126,18 @@ def mind_unused_passwords() -> None:
 
 
 @_task
+def watch_reputation() -> None:
+    """Asks the DNS what it says of the addresses from which mail leaves."""
+    check_reputation()
+
+
+@_task
+def check_itself() -> None:
+    """Runs the self-check and keeps what it found."""
+    run_self_check()
+
+
+@_task
 def delete_expired() -> None:
     """Deletes what has passed its retention: auth log, content of old mail, refusals, sessions, and the like."""
     delete_expired_events(days_of=retention_days(), default=DEFAULT_RETENTION_DAYS)
@@ -142,3 +158,5 @@ def delete_expired() -> None:
     forget_old_habits()
     forget_old_cases()
     forget_old_hours()
+    forget_old_spans()
+    forget_old_runs()

@@ -13,7 +13,7 @@ from relay.models.next_hops import NextHopTrouble
 from relay.models.password_life import CredentialAlarm, LeakReport, PasswordNotice, PasswordPolicy
 from relay.models.queue_actions import Hold, QueueAction, QueueActionItem, QueueSummary
 from relay.models.refusals import Refusal
-from relay.models.routes import NamedRoute, RouteChoice
+from relay.models.routes import NamedRoute, RouteChoice, RouteTrial
 from relay.models.smtp_users import AppPassword, CredentialChange, Network, SenderAddress, SmtpUser
 from relay.models.workers import Worker
 
@@ -52,6 +52,7 @@ __all__ = [
     "Refusal",
     "Report",
     "RouteChoice",
+    "RouteTrial",
     "SenderAddress",
     "SendingDomain",
     "SignInPolicy",

@@ -61,3 +61,14 @@ class RouteChoice(models.Model):
                 name="route_choice_of_one_thing",
             )
         ]
+
+
+class RouteTrial(models.Model):
+    """The last time an operator tried a route: connections without mail, made where mail is delivered from."""
+
+    route = models.OneToOneField(NamedRoute, on_delete=models.CASCADE, primary_key=True, related_name="trial")
+    destination = models.CharField(max_length=253, blank=True)  # of route mx
+    asked_at = models.DateTimeField(default=timezone.now)
+    began_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField(null=True)
+    found = models.JSONField(default=list)  # relay.route_trials.Found, one for each server
