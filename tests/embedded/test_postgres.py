@@ -16,7 +16,7 @@ import pytest
 
 from embedded import account, addresses, placement, processes
 from embedded.errors import EmbeddedError
-from embedded.postgres import SETTINGS, Postgres
+from embedded.postgres import SETTINGS, Postgres, memory_octets, shared_buffers_mib
 from embedded.program import wait_for
 from tests.embedded.conftest import at_work, settled
 
@@ -179,6 +179,21 @@ def _active(server: Postgres, backend: int) -> bool:
     with connect(server) as connection:
         found = connection.execute("SELECT state FROM pg_stat_activity WHERE pid = %s", (backend,)).fetchone()
     return found == ("active",)
+
+
+@pytest.mark.parametrize(("memory_gib", "mib"), [(0.5, 128), (2, 256), (4, 512), (64, 512)])
+def test_its_buffers_follow_the_memory(memory_gib: float, mib: int) -> None:
+    """An eighth, within bounds."""
+    assert shared_buffers_mib(int(memory_gib * 2**30)) == mib
+
+
+def test_a_containers_limit_counts_as_its_memory(tmp_path: Path) -> None:
+    """Where it is less than the machine's; one that says "max" is none."""
+    limit = tmp_path / "memory.max"
+    limit.write_text("1073741824\n")
+    assert memory_octets(limit) == 2**30
+    limit.write_text("max\n")
+    assert memory_octets(limit) == memory_octets(tmp_path / "absent") > 2**28
 
 
 def test_it_recovers_from_a_killed_backend(server: Postgres) -> None:
