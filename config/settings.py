@@ -83,6 +83,17 @@ def env_choices(name: str, choices: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
+def env_bounds(name: str) -> dict[str, tuple[int, int]]:
+    """domain=CONCURRENCY/RATE, the rate of which may be left out."""
+    bounds = {}
+    for entry in env_list(name):
+        found = re.fullmatch(r"([\w.-]+)=([0-9]+)(?:/([0-9]+))?", entry)
+        if not found:
+            raise ImproperlyConfigured(f"{name} must be a list of domain=CONCURRENCY/RATE, not {entry!r}.")
+        bounds[found[1].lower().rstrip(".")] = (int(found[2]), int(found[3] or 0))
+    return bounds
+
+
 def env_addresses(name: str) -> tuple[str, ...]:
     """At most one IPv4 and one IPv6 address."""
     try:
@@ -224,6 +235,9 @@ GATEPOST_MX_PORT = env_int("GATEPOST_MX_PORT", 25)
 GATEPOST_MX_ALLOWED = env_networks("GATEPOST_MX_ALLOWED")
 GATEPOST_MX_FAMILIES = env_choices("GATEPOST_MX_FAMILIES", ("ipv4", "ipv6"))
 GATEPOST_MX_SOURCES = env_addresses("GATEPOST_MX_SOURCES")
+GATEPOST_MX_CONCURRENCY = env_int("GATEPOST_MX_CONCURRENCY", 20)  # messages at a time to one domain; 0: no bound
+GATEPOST_MX_RATE = env_int("GATEPOST_MX_RATE", 0)  # messages a minute to one domain; 0: no bound
+GATEPOST_MX_DOMAINS = env_bounds("GATEPOST_MX_DOMAINS")
 GATEPOST_MX_CA_FILE = env("GATEPOST_MX_CA_FILE")
 GATEPOST_MX_DANE = env_bool("GATEPOST_MX_DANE", True)
 GATEPOST_MX_MTA_STS = env_bool("GATEPOST_MX_MTA_STS", True)
@@ -278,6 +292,16 @@ GATEPOST_OUTSIDE_ALLOWED = env_networks("GATEPOST_OUTSIDE_ALLOWED")
 GATEPOST_OUTSIDE_REFUSED = env_networks("GATEPOST_OUTSIDE_REFUSED")
 GATEPOST_OUTSIDE_CA_FILE = env("GATEPOST_OUTSIDE_CA_FILE")
 
+# From where our mail leaves, as the world sees it, and the lists that are asked about these addresses.
+BLOCKLISTS = ("zen.spamhaus.org", "bl.spamcop.net", "psbl.surriel.com")
+GATEPOST_SENDING_ADDRESSES = tuple(host for host, _port in servers(env_list("GATEPOST_SENDING_ADDRESSES"), port=0))
+GATEPOST_BLOCKLISTS = tuple(zone.lower().strip(".") for zone in env_list("GATEPOST_BLOCKLISTS") or BLOCKLISTS)
+if GATEPOST_BLOCKLISTS == ("none",):
+    GATEPOST_BLOCKLISTS = ()
+
+GATEPOST_SPF_INCLUDE = env("GATEPOST_SPF_INCLUDE").lower().rstrip(".")  # what customers' SPF records include
+if not re.fullmatch(r"([a-z0-9_-]+\.)*[a-z0-9_-]*", GATEPOST_SPF_INCLUDE) or len(GATEPOST_SPF_INCLUDE) > 200:
+    raise ImproperlyConfigured("GATEPOST_SPF_INCLUDE must be a domain in ASCII, like spf.example.com.")
 GATEPOST_RESOLVERS = servers(env_list("GATEPOST_RESOLVERS"), port=53)
 
 # --- OAuth ---------------------------------------------------------------------------------------------------------

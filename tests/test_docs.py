@@ -17,7 +17,7 @@ from relay.smtp.metrics import Figures
 
 BASE = Path(settings.BASE_DIR)
 READS = re.compile(
-    r"(?:\benv(?:_bool|_int|_list|_choice|_choices|_networks|_addresses)?|\bsecret|environ\.get)\(\s*\"(GATEPOST_[A-Z_]+|DATABASE_URL|REDIS_URL)\""
+    r"(?:\benv(?:_bool|_int|_list|_choice|_choices|_networks|_addresses|_bounds)?|\bsecret|environ\.get)\(\s*\"(GATEPOST_[A-Z_]+|DATABASE_URL|REDIS_URL)\""
 )
 
 

@@ -1,11 +1,13 @@
 """The route mx of one delivery loop: the next hops of a destination, the best first, each with the TLS it must have.
 
-Shapes  await MxRoute(pool).next_hops(destination) -> NextHops: one for each address that is tried.
+Shapes  await MxRoute(pool).next_hops(destination) -> NextHops: one for each address that is tried; permit(destination)
+        bounds how many go there.
 Errors  NoNextHopError; what the database raises.
 Source  RFC 5321 5.1; RFC 7672 (DANE), 8461 (MTA-STS), 8689 (REQUIRETLS); docs/delivery.md.
 """
 
 import asyncio
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from django.conf import settings
@@ -15,6 +17,7 @@ from relay.logs import get_logger
 from relay.mx import hosts as mx
 from relay.mx.errors import NoNextHopError
 from relay.mx.hosts import Addresses, Hosts
+from relay.mx.pace import Pace
 from relay.mx.policies import Policies
 from relay.mx.sts import ENFORCE, Policy
 from relay.mx.tlsa import NOTHING, Requirement, requirement_of
@@ -40,6 +43,11 @@ class MxRoute:
 
     def __init__(self, pool: Pool) -> None:
         self._policies = Policies(pool)
+        self._pace = Pace(pool)
+
+    def permit(self, destination: str) -> AbstractAsyncContextManager[None]:
+        """Waits until another message may go to this destination."""
+        return self._pace.permit(destination)
 
     async def next_hops(self, destination: str, *, requires_tls: bool = False) -> list[NextHop]:
         """requires_tls: REQUIRETLS, so only to servers whose certificate can be verified. Raises NoNextHopError."""

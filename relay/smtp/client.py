@@ -41,20 +41,24 @@ class Result:
 
     replies: list[Reply | None]
     failure: str = ""
-    mail_refused_now: bool = False  # 4xx to MAIL: about the server
+    host_reply: Reply | None = None  # a refusal of everybody, before anybody was named
     was_heard: bool = False  # the server answered MAIL: the same must not be tried again at once
     reached_final_dot: bool = False
     offered: list[int] = field(default_factory=list)  # indices of those accepted at RCPT
     dsn_passed: bool = False  # the server offers DSN, and was told what the client had asked of reports
     conversation: str = ""  # what was said and heard, without passwords and content
 
-    @property
-    def host_failed(self) -> bool:
-        """Nothing was said about the recipients: the session ended, or the server wants no mail now."""
-        return not self.reached_final_dot and (self.mail_refused_now or bool(self.failure))
+    def host_failed(self, index: int) -> bool:
+        """Nothing was said about this recipient: the session ended, or the server wants no mail now."""
+        reply = self.replies[index]
+        if self.reached_final_dot:
+            return False
+        return reply is None or (reply is self.host_reply and 400 <= reply.code < 500)
 
     def refuse(self, reply: Reply, indices: Sequence[int] | None = None) -> None:
         """This reply for these recipients (or all) that have none yet."""
+        if indices is None:
+            self.host_reply = reply
         for index in range(len(self.replies)) if indices is None else indices:
             self.replies[index] = self.replies[index] or reply
 
@@ -171,7 +175,6 @@ class Client:
         result.was_heard = True
         if not reply.is_positive:
             result.refuse(self._refused(reply, "MAIL"))
-            result.mail_refused_now = reply.code < 500
             if not pipelined:
                 return
         for line, index in zip(rcpts, wanted, strict=True):

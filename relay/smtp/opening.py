@@ -69,7 +69,7 @@ async def open_session(next_hop: NextHop, *, local_name: str, timeouts: Timeouts
     except _TlsFailedError as exc:
         if next_hop.tls != OPPORTUNISTIC:
             raise
-        transcript.note(f"{exc} Once more in clear, on a new connection.")
+        transcript.note("Once more in clear, on a new connection")
         return await _open(replace(next_hop, tls=NONE), local_name, timeouts, transcript)
 
 
@@ -90,6 +90,7 @@ async def _open(next_hop: NextHop, local_name: str, timeouts: Timeouts, transcri
             words = f"No session with {next_hop}: {reason_of(exc)}"
             raise NotConnectedError(words, conversation=str(transcript)) from exc
         if isinstance(exc, NotConnectedError):
+            transcript.note(str(exc))
             exc.conversation = str(transcript)
         raise
 

@@ -24,6 +24,7 @@ DROP, HANG = "\0drop", "\0hang"
 FEATURES = ("PIPELINING", "8BITMIME", "SMTPUTF8", "SIZE 52428800")
 DEFAULTS = {
     "GREETING": "220 scripted ESMTP",
+    "HELO": "250 scripted",
     "STARTTLS": "220 2.0.0 Ready",
     "AUTH": "235 2.7.0 Welcome",
     "MAIL": "250 2.1.0 Ok",
@@ -141,6 +142,8 @@ class ScriptedServer:
             verb = command.partition(" ")[0].upper()
             if verb == "EHLO":
                 await self._ehlo(writer)
+            elif verb == "HELO":
+                await self._say(writer, verb)
             elif verb == "STARTTLS":
                 await self._say(writer, verb)
                 await writer.start_tls(self._context())
