@@ -39,8 +39,8 @@ from relay.retention import (
     forget_dead_workers,
     retention_days,
 )
-from relay.self_checks import forget_old_runs, run_self_check
 from relay.route_trials import run_waiting as try_routes
+from relay.self_checks import forget_old_runs, run_self_check
 from relay.sending import count_sending_hours, forget_old_hours
 from relay.waiting.actions import delete_old_actions, run_due
 from relay.waiting.summary import refresh as refresh_queue_summary
