@@ -38,6 +38,8 @@ app.conf.update(
         "watch secrets": {"task": "relay.tasks.watch_secrets", "schedule": 5.0},
         "warn of password ends": {"task": "relay.tasks.warn_of_password_ends", "schedule": 600.0},
         "mind unused passwords": {"task": "relay.tasks.mind_unused_passwords", "schedule": crontab(minute="41")},
+        "watch reputation": {"task": "relay.tasks.watch_reputation", "schedule": 1800.0},
+        "check itself": {"task": "relay.tasks.check_itself", "schedule": crontab(hour="4", minute="11")},
         "delete expired data": {"task": "relay.tasks.delete_expired", "schedule": crontab(minute="23")},
     },
 )

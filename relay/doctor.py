@@ -23,10 +23,11 @@ from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from relay import cram_md5, probes
+from relay import cram_md5, probes, versions
 from relay.disk import look
 from relay.metrics import ALIVE_SECONDS
-from relay.models import Worker
+from relay.models import ReputationSpan, Worker
+from relay.reputation import checks as reputation
 
 State = Literal["ok", "warn", "fail"]
 
@@ -34,6 +35,14 @@ POSTGRES_MIN = 150_000  # NULLS NOT DISTINCT
 SLOW_MS = 20.0
 CLOCK_WARN_SECONDS, CLOCK_FAIL_SECONDS = 2.0, 30.0  # a TOTP code lives 30 s
 SECRET_CHARACTERS = 32
+SpanCheck, SpanState = ReputationSpan.Check, ReputationSpan.State
+REPUTATION_STATES: dict[str, State] = {
+    SpanState.LISTED: "fail",
+    SpanState.BAD: "warn",
+    SpanState.REFUSED: "warn",
+    SpanState.BROKEN: "warn",
+    SpanState.UNKNOWN: "warn",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +227,56 @@ def _disk() -> Found:
         yield Finding("disk", "ok", text)
 
 
+def _reputation() -> Found:
+    """Looked up now, over the network; the page of operators has what beat saw, and since when."""
+    if not reputation.is_on():
+        return
+    looked = reputation.look_now()
+    if not looked.addresses:
+        advice = _("Name them in GATEPOST_SENDING_ADDRESSES, or let %s lead to them.") % settings.GATEPOST_HOSTNAME
+        yield Finding("reputation", "warn", _("From which addresses mail leaves is not known."), advice)
+        return
+    troubles = [seen for seen in looked.seen if seen.state != SpanState.GOOD]
+    for seen in troubles:
+        where = " ".join(filter(None, [seen.address, seen.zone]))
+        text = f"{where}: {SpanState(seen.state).label}. {seen.detail}"
+        yield Finding("reputation", REPUTATION_STATES[SpanState(seen.state)], text, _advice_on(seen.check, seen.state))
+    if not troubles:
+        names = {"addresses": ", ".join(looked.addresses), "lists": len(settings.GATEPOST_BLOCKLISTS)}
+        text = _("%(addresses)s: names fit, and none of %(lists)d blocklists names them.")
+        yield Finding("reputation", "ok", text % names)
+
+
+def _advice_on(check: str, state: str) -> str:
+    if state == SpanState.UNKNOWN:
+        return _("Look at GATEPOST_RESOLVERS and the resolver itself.")
+    if check == SpanCheck.PTR:
+        return _("Ask who gave you the address for a PTR record with the name that mail greets with.")
+    if check == SpanCheck.HELO:
+        return _("Publish A or AAAA records of GATEPOST_HOSTNAME with each address from which mail leaves.")
+    if state == SpanState.LISTED:
+        return _("Find out why on the list's own page, stop what caused it, and ask it to take the address off.")
+    return _("Correct GATEPOST_BLOCKLISTS, or ask through a resolver of your own (GATEPOST_RESOLVERS).")
+
+
+def _versions() -> Found:
+    """By a table in the code: what its makers do not mend any more."""
+    found = versions.judged(versions.parts())
+    shown = ", ".join(map(str, found.parts))
+    for part in found.over:
+        text = _("%(part)s is not mended any more since %(day)s.")
+        yield Finding("versions", "fail", text % {"part": part, "day": part.ends_on}, _("Upgrade it."))
+    for part in found.soon:
+        text = _("%(part)s is mended until %(day)s only.")
+        yield Finding("versions", "warn", text % {"part": part, "day": part.ends_on}, _("Plan its upgrade."))
+    if found.is_table_old or found.is_installed_long_ago:
+        text = _("Packages were last installed %(installed)s days ago; the table of ends is %(table)s days old.")
+        days = {"installed": found.installed_days, "table": found.table_days}
+        yield Finding("versions", "warn", text % days, _("Upgrade Gatepost and its packages."))
+    if not found.over and not found.soon:
+        yield Finding("versions", "ok", f"{shown}.")
+
+
 def _probed() -> Found:
     for probe in probes.all_probes():
         yield Finding(probe.check, probe.state, probe.text, probe.advice)
@@ -247,4 +306,6 @@ CHECKS: dict[str, Callable[[], Found]] = {
     "secrets": _secrets,
     "cram-md5": _kept,
     "disk": _disk,
+    "versions": _versions,
+    "reputation": _reputation,
 }

@@ -20,7 +20,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from audit.models import AuthHour
-from relay.models import LimitWindow, Message, Recipient, Worker
+from relay.models import LimitWindow, Message, Recipient, ReputationSpan, SelfCheck, Worker
 
 ALIVE_SECONDS = 30
 AUTH_HOURS = 24
@@ -77,6 +77,8 @@ def _from_database(now: datetime) -> Iterator[Metric]:
     )
     yield from _queue(now)
     yield _auth(now)
+    yield from _reputation(now)
+    yield from _self_check(now)
     yield from _workers(now)
 
 
@@ -136,6 +138,36 @@ def _workers(now: datetime) -> Iterable[Metric]:
         for name, value in sorted(_flat(worker.figures)):
             figures.add_metric([worker.kind, worker.name, name], value)
     return [counts, figures]
+
+
+def _reputation(now: datetime) -> Iterable[Metric]:
+    """As the last look found it: nothing is asked here."""
+    listed = GaugeMetricFamily(
+        "gatepost_address_listed", "1 if a blocklist names an address that mail leaves from", labels=["address", "list"]
+    )
+    names = GaugeMetricFamily(
+        "gatepost_address_name_fits", "1 if the address has a name that fits", labels=["address", "check"]
+    )
+    looked = ReputationSpan.objects.filter(ended_at=None).order_by("address", "zone", "check_kind")
+    for span in looked:
+        if span.check_kind != ReputationSpan.Check.BLOCKLIST:
+            names.add_metric([span.address, span.check_kind], span.state == ReputationSpan.State.GOOD)
+        elif span.state in {ReputationSpan.State.GOOD, ReputationSpan.State.LISTED}:
+            listed.add_metric([span.address, span.zone], span.state == ReputationSpan.State.LISTED)
+    last = max((span.last_at for span in looked), default=None)
+    age = _gauge("gatepost_reputation_age_seconds", "Since the addresses were looked at", _age(last, now=now))
+    return [listed, names, age] if last else [listed, names]
+
+
+def _self_check(now: datetime) -> Iterable[Metric]:
+    last = SelfCheck.objects.order_by("-at").first()
+    if last is None:
+        return []
+    states = [finding["state"] for finding in last.findings]
+    counts = GaugeMetricFamily("gatepost_self_check_findings", "Of the last self-check", labels=["state"])
+    for state in ("ok", "warn", "fail"):
+        counts.add_metric([state], states.count(state))
+    return [counts, _gauge("gatepost_self_check_age_seconds", "Since the last self-check", _age(last.at, now=now))]
 
 
 def _flat(figures: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:

@@ -160,6 +160,8 @@ TABLE: tuple[tuple[Any, ...], ...] = (
     ("GET", "relay:ops_messages", IN, 404, 404, 404, 200),
     ("GET", "relay:ops_message", IN, 404, 404, 404, 200),
     ("GET", "relay:ops_message_conversation", IN, 404, 404, 404, 200),
+    ("GET", "relay:ops_health", IN, 404, 404, 404, 200),
+    ("POST", "relay:ops_health_check", IN, 404, 404, 404, MOVED),
     ("GET", "relay:ops_scorecard", IN, 404, 404, 404, 200),
     ("GET", "relay:health_live", 200, 200, 200, 200, 200),
     ("GET", "relay:health_ready", 200, 200, 200, 200, 200),

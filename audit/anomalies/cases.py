@@ -2,7 +2,8 @@
 
 Shapes  raise_alert() is the one door: for the watch's findings, and for alarms that other modules raise. The same key
         again while a case is open updates its row and tells nobody twice. A case about somebody outside (failures,
-        usernames, bans) that was closed and goes on stays closed, only its last_at moves: closing it was the answer.
+        usernames, bans, blocklists) that was closed and goes on stays closed, only its last_at moves: closing it was
+        the answer.
 Units   first_at, last_at: when it happened.
 Errors  None of a value's making: texts are cleaned, keys capped.
 Source  docs/data.md, Anomaly.
@@ -24,13 +25,14 @@ from audit.record import printable
 
 IDS_MAX: Final = 100
 TEXT_MAX: Final = 255
-FROM_OUTSIDE: Final = frozenset({Kind.FAILURES, Kind.USERNAMES, Kind.BANNED})
+FROM_OUTSIDE: Final = frozenset({Kind.FAILURES, Kind.USERNAMES, Kind.BANNED, Kind.LISTED})
 _GOES_ON: Final = timedelta(hours=24)
 QUIET: Final[Mapping[str, timedelta]] = {  # an open case of which nothing was seen for so long has ended by itself
     Kind.FAILURES: timedelta(hours=24),
     Kind.USERNAMES: timedelta(hours=24),
     Kind.BANNED: timedelta(hours=24),
     Kind.VOLUME: timedelta(hours=48),
+    Kind.UNLISTED: timedelta(hours=24),
 }
 QUIET_ELSE: Final = timedelta(days=14)
 KEPT: Final = timedelta(days=400)  # after it was closed

@@ -27,6 +27,8 @@ class Kind(models.TextChoices):
     CANARY = "canary", _("A canary password was tried")
     LEAKED = "leaked", _("A live app password was seen in the open")
     BANNED = "banned", _("An address was banned")
+    LISTED = "listed", _("An address of the relay is on a blocklist")
+    UNLISTED = "unlisted", _("An address of the relay is off a blocklist again")
 
 
 class Severity(models.TextChoices):

@@ -37,7 +37,8 @@ def told(anomaly: Anomaly, who: str) -> Told:
 
 def _defaults() -> Evidence:
     names = "count usernames_count guesses recipients usual bound largest slept_days ips_count known_networks_count"
-    return {**dict.fromkeys(names.split(), 0), "ip": "?", "network": "?", "tls": "", "usual_tls": "", "name": ""}
+    texts = {"ip": "?", "network": "?", "list": "?", "tls": "", "usual_tls": "", "name": ""}
+    return {**dict.fromkeys(names.split(), 0), **texts}
 
 
 def _grouped(value: int) -> str:
@@ -144,6 +145,20 @@ def _banned(values: Evidence) -> tuple[str, str]:
     )
 
 
+def _listed(values: Evidence) -> tuple[str, str]:
+    return _("The relay's address %(ip)s is on the blocklist %(list)s.") % values, _(
+        "Receivers that ask this list refuse mail from the address. Find out why it is listed (the list's own page"
+        " tells it), stop what caused it, and ask the list to take it off. Meanwhile the routes can be given another"
+        " source address."
+    )
+
+
+def _unlisted(values: Evidence) -> tuple[str, str]:
+    return _("The blocklist %(list)s does not name the relay's address %(ip)s any more.") % values, _(
+        "Nothing to do. Mail that was put off because of it leaves by itself."
+    )
+
+
 _WORDS: Final[dict[Kind, Callable[[Evidence], tuple[str, str]]]] = {
     Kind.FAILURES: _failures,
     Kind.USERNAMES: _usernames,
@@ -156,6 +171,8 @@ _WORDS: Final[dict[Kind, Callable[[Evidence], tuple[str, str]]]] = {
     Kind.CANARY: _canary,
     Kind.LEAKED: _leaked,
     Kind.BANNED: _banned,
+    Kind.LISTED: _listed,
+    Kind.UNLISTED: _unlisted,
 }
 
 
@@ -174,6 +191,8 @@ def _labels() -> dict[str, str]:
     return {
         "name": _("The secret's name"),
         "ip": _("Address"),
+        "list": _("Blocklist"),
+        "said": _("What the list says"),
         "network": _("Its network"),
         "ips": _("Addresses"),
         "ips_count": _("How many addresses"),

@@ -2,6 +2,7 @@
 
 from relay.models.bans import Ban, ProtectedRange
 from relay.models.bounces import BounceClass, LateBounce, Report, Suppression
+from relay.models.connection_tests import ConnectionTest
 from relay.models.domains import DkimKey, DomainRecord, Proof, RecordKind, RecordState, SendingDomain
 from relay.models.door_failures import DoorFailure
 from relay.models.learning import NetworkLearning, SignInPolicy
@@ -13,6 +14,7 @@ from relay.models.next_hops import NextHopTrouble
 from relay.models.password_life import CredentialAlarm, LeakReport, PasswordNotice, PasswordPolicy
 from relay.models.queue_actions import Hold, QueueAction, QueueActionItem, QueueSummary
 from relay.models.refusals import Refusal
+from relay.models.reputation import ReputationSpan, SelfCheck
 from relay.models.routes import NamedRoute, RouteChoice, RouteTrial
 from relay.models.smtp_users import AppPassword, CredentialChange, Network, SenderAddress, SmtpUser
 from relay.models.workers import Worker
@@ -21,6 +23,7 @@ __all__ = [
     "AppPassword",
     "Ban",
     "BounceClass",
+    "ConnectionTest",
     "CredentialAlarm",
     "CredentialChange",
     "DeliveryAttempt",
@@ -51,8 +54,10 @@ __all__ = [
     "RecordState",
     "Refusal",
     "Report",
+    "ReputationSpan",
     "RouteChoice",
     "RouteTrial",
+    "SelfCheck",
     "SenderAddress",
     "SendingDomain",
     "SignInPolicy",

@@ -1,6 +1,6 @@
 """Small pieces of the pages: icons, state badges, times, prices, form controls.
 
-Shapes  Tags icon NAME, badge STATE, severity_badge and alert_badge ALERT, when TIME (relative), moment TIME (exact),
+Shapes  Tags icon NAME, badge STATE, severity_badge and alert_badge ALERT, check_badge STATE, span_badge SPAN, when TIME (relative), moment TIME (exact),
         price PLAN, control FIELD, choice_control CHOICE (one of a fieldset).
         Filters alert_kind, is_checkbox, search_time (a time as a search word), fill (ok, near or full of a Usage).
 Units   Times are shown in UTC. NEAR: the part of a limit from which on it is worth a look.
@@ -24,6 +24,7 @@ from django.utils.translation import gettext_lazy
 from accounts.models import Plan
 from audit.anomalies.models import Anomaly, Severity, State
 from relay.limits import Usage
+from relay.models import ReputationSpan
 
 register = template.Library()
 NEAR = 0.8
@@ -60,6 +61,11 @@ ICONS = {
 }
 
 GOOD, BAD, BUSY, CALM = "good", "bad", "busy", "calm"
+CHECK_BADGES = {
+    "ok": (GOOD, gettext_lazy("Well")),
+    "warn": (BUSY, gettext_lazy("Look at it")),
+    "fail": (BAD, gettext_lazy("Failed")),
+}
 BADGES: dict[str, tuple[str, Any]] = {
     "queued": (BUSY, gettext_lazy("Queued")),
     "held": (BUSY, gettext_lazy("Held")),
@@ -114,6 +120,19 @@ def severity_badge(anomaly: Anomaly) -> SafeString:
 def alert_badge(anomaly: Anomaly) -> SafeString:
     kind = {State.OPEN: BUSY, State.DISMISSED: GOOD}.get(State(anomaly.state), CALM)
     return badge_of(kind, anomaly.get_state_display())
+
+
+@register.simple_tag
+def check_badge(state: str, label: str = "") -> SafeString:
+    """Of the self-check: ok, warn, fail."""
+    kind, word = CHECK_BADGES.get(state, (CALM, state))
+    return badge_of(kind, label or str(word))
+
+
+@register.simple_tag
+def span_badge(span: ReputationSpan) -> SafeString:
+    kinds = {ReputationSpan.State.GOOD: GOOD, ReputationSpan.State.LISTED: BAD, ReputationSpan.State.BAD: BAD}
+    return badge_of(kinds.get(ReputationSpan.State(span.state), BUSY), span.get_state_display())
 
 
 def badge_of(kind: str, word: str) -> SafeString:

@@ -60,6 +60,7 @@ OPERATOR_PAGES: Sequence[tuple[str, str, Any, str]] = (
     ("relay:ops_alerts", "bell", gettext_lazy("Alerts"), ""),
     ("relay:ops_bans", "ban", gettext_lazy("Bans"), ""),
     ("relay:ops_messages", "queue", gettext_lazy("Queue"), ""),
+    ("relay:ops_health", "check", gettext_lazy("Health"), ""),
     ("relay:ops_scorecard", "score", gettext_lazy("Scorecard"), ""),
     ("relay:ops_changes", "changes", gettext_lazy("Change log"), ""),
     ("relay:ops_reference", "search", gettext_lazy("Find a reference"), ""),

@@ -14,7 +14,7 @@ from relay.doctor import Finding, examine
 
 
 class Command(BaseCommand):
-    help = "Check database, Redis, migrations, workers, certificate, ports, clock, secrets and disk."
+    help = "Check database, Redis, migrations, workers, certificate, ports, clock, secrets, disk, versions, reputation."
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
