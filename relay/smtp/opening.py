@@ -164,11 +164,11 @@ class _Opening:
     async def _start_tls(self) -> None:
         if "STARTTLS" not in self._session.features:
             raise NotConnectedError(f"{self._next_hop} does not offer STARTTLS; nothing is sent in clear.")
-        reply = await self._command("STARTTLS")
-        if reply.code != 220:
-            raise _TlsFailedError(f"{self._next_hop} refused (STARTTLS): {reply}", reply)
         context = tls.context_of(self._next_hop)
         try:
+            reply = await self._command("STARTTLS")
+            if reply.code != 220:
+                raise _TlsFailedError(f"{self._next_hop} refused (STARTTLS): {reply}", reply)
             await self._wire.start_tls(context, host=self._next_hop.host, timeout=self._timeouts.handshake)
             tls.check_peer(self._next_hop, self._wire.tls_object)
         except (OSError, BrokenOffError) as exc:

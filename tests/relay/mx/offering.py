@@ -35,7 +35,9 @@ async def offer(
     timeouts: Timeouts = PATIENT,
     **job: Any,
 ) -> list[Settlement]:
-    recipients = tuple(ClaimedRecipient(id=n, address=f"{name}@{destination}", attempts=1) for n, name in enumerate(names))
+    recipients = tuple(
+        ClaimedRecipient(id=n, address=f"{name}@{destination}", attempts=1) for n, name in enumerate(names)
+    )
     made = Job(
         lease=uuid4(), message_id=uuid4(), route=Route.MX, reverse_path="app@alice.example", smtputf8=False,
         size_octets=len(content), recipients=recipients, destination=destination, received_at=timezone.now(), **job,
