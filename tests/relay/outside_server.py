@@ -1,7 +1,7 @@
 """A web server over TLS on a loopback address, with a CA of its own, for requests to addresses outside.
 
 Shapes  OutsideServer(directory, names, address): answers[path] -> (status, headers, body) or a function that writes to
-        the connection; asked: the paths that came. url(path, host) -> its address under a name.
+        the connection; asked, bodies, headers: of the requests that came. url(path, host) -> its address under a name.
         ca_file: what a client must trust.
 """
 
@@ -28,12 +28,14 @@ class OutsideServer:
         self.asked: list[str] = []
         self.server_names: list[str] = []
         self.bodies: list[bytes] = []
+        self.headers: list[dict[str, str]] = []
         self.ca_file, chain = _certificates(directory, names)
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 outer.asked.append(self.path)
+                outer.headers.append({name.lower(): value for name, value in self.headers.items()})
                 outer.bodies.append(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
                 canned = outer.answers.get(self.path, (404, {}, b""))
                 if not isinstance(canned, tuple):
