@@ -3,7 +3,21 @@
 import sys
 from collections.abc import Callable, Sequence
 
-from benchmarks import accept, authlog, deliver, dkim, folding, guesses, idle, large, revocation, rollup, timing
+from benchmarks import (
+    accept,
+    authlog,
+    deliver,
+    dkim,
+    first_attempt,
+    folding,
+    guesses,
+    idle,
+    large,
+    queue,
+    revocation,
+    rollup,
+    timing,
+)
 from benchmarks.cores import CoresMissing
 
 
@@ -25,6 +39,8 @@ BENCHMARKS: dict[str, Callable[[Sequence[str]], int]] = {
     "authlog": authlog.main,
     "rollup": rollup.main,
     "deliver": deliver.main,
+    "queue": queue.main,
+    "first_attempt": first_attempt.main,
     "dkim": dkim.main,
 }
 

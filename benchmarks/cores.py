@@ -40,15 +40,24 @@ def stay_on(core: int) -> None:
 def processor_seconds(roots: Iterable[int]) -> float:
     """Of these processes, those below them, and the children that they have already buried."""
     stats = dict(_stats())
-    below: dict[int, list[int]] = {}
-    for pid, fields in stats.items():
-        below.setdefault(int(fields[1]), []).append(pid)
-    ticks, left = 0, [pid for pid in roots if pid in stats]
-    while left:
-        pid = left.pop()
-        ticks += sum(int(field) for field in stats[pid][11:15])  # utime, stime, cutime, cstime
-        left += below.get(pid, [])
+    ticks = sum(int(field) for pid in _below(stats, roots) for field in stats[pid][11:15])  # utime to cstime
     return ticks / TICKS
+
+
+def below(root: int) -> list[int]:
+    """This process and those below it."""
+    return _below(dict(_stats()), [root])
+
+
+def _below(stats: dict[int, list[str]], roots: Iterable[int]) -> list[int]:
+    children: dict[int, list[int]] = {}
+    for pid, fields in stats.items():
+        children.setdefault(int(fields[1]), []).append(pid)
+    found, left = [], [pid for pid in roots if pid in stats]
+    while left:
+        found.append(left.pop())
+        left += children.get(found[-1], [])
+    return found
 
 
 def private_octets(pid: int) -> int:
