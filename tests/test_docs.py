@@ -12,7 +12,7 @@ from prometheus_client import Counter
 
 from audit.models import AuthHour
 from relay.metrics import GatepostCollector
-from relay.models import Worker
+from relay.models import ReputationSpan, SelfCheck, Worker
 from relay.smtp.metrics import Figures
 
 BASE = Path(settings.BASE_DIR)
@@ -42,6 +42,11 @@ def test_every_metric_is_in_the_table_with_its_labels() -> None:
     AuthHour.objects.create(
         hour=now, ip="192.0.2.1", result="refused", reason="revoked", count=1, first_at=now, last_at=now
     )
+    for check in ("blocklist", "ptr"):
+        ReputationSpan.objects.create(
+            check_kind=check, address="192.0.2.1", zone="bl", state="good", began_at=now, last_at=now
+        )
+    SelfCheck.objects.create(at=now, took_ms=1, state="ok", version="1")
     served = {family.name: set(family.samples[0].labels) for family in GatepostCollector().collect()}
     page = (BASE / "docs" / "operations.md").read_text()
     rows = re.findall(r"^\| `(gatepost_\w+)` \|([^|]*)\|", page, re.MULTILINE)
