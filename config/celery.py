@@ -1,6 +1,7 @@
 """The Celery application: what runs besides the two front doors.
 
-The delivery loop (relay.loop_thread) starts inside each worker process, needs no broker, and is not a task.
+The delivery loop (relay.loop_thread) and the sender of webhooks (relay.webhooks.sender) start inside each worker process,
+need no broker, and are no tasks.
 What beat sends are sweeps that may run twice or late without harm.
 """
 
@@ -13,6 +14,7 @@ from celery.signals import worker_process_init, worker_process_shutdown, worker_
 
 if TYPE_CHECKING:
     from relay.loop_thread import LoopThread
+    from relay.webhooks.sender import SenderThread
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
@@ -40,6 +42,7 @@ app.conf.update(
         "mind unused passwords": {"task": "relay.tasks.mind_unused_passwords", "schedule": crontab(minute="41")},
         "watch reputation": {"task": "relay.tasks.watch_reputation", "schedule": 1800.0},
         "check itself": {"task": "relay.tasks.check_itself", "schedule": crontab(hour="4", minute="11")},
+        "check domains": {"task": "relay.tasks.check_domains", "schedule": 60.0},
         "delete expired data": {"task": "relay.tasks.delete_expired", "schedule": crontab(minute="23")},
     },
 )
@@ -47,15 +50,17 @@ app.autodiscover_tasks(["relay"])
 
 # --- The delivery loop: one in each process that would run tasks ------------------------------------------------------
 
-_delivery: "list[LoopThread]" = []  # of this process
+_delivery: "list[LoopThread | SenderThread]" = []  # of this process
 
 
 def start_delivery(**_signal: Any) -> None:
     from relay.loop_thread import LoopThread
+    from relay.webhooks.sender import SenderThread
 
     if not _delivery:  # the pool solo sends the children's signal as well
-        _delivery.append(LoopThread())
-        _delivery[0].start()
+        _delivery.extend((LoopThread(), SenderThread()))
+        for thread in _delivery:
+            thread.start()
 
 
 def stop_delivery(**_signal: Any) -> None:

@@ -21,6 +21,9 @@ from relay.alarms import handle_waiting as handle_alarms
 from relay.alert_mail import send_due_alert_mails
 from relay.anchors import send_anchors
 from relay.cram_md5 import forget_ended as forget_ended_cram_md5_secrets
+from relay.dkim_keys import erase_retired as erase_retired_dkim_keys
+from relay.dns_records.keep import check_due as check_due_domains
+from relay.dns_records.keep import forget_old_records
 from relay.guessing.bans import delete_old_bans
 from relay.guessing.notices import tell_customers
 from relay.leaks import delete_old as delete_old_reports
@@ -44,6 +47,7 @@ from relay.self_checks import forget_old_runs, run_self_check
 from relay.sending import count_sending_hours, forget_old_hours
 from relay.waiting.actions import delete_old_actions, run_due
 from relay.waiting.summary import refresh as refresh_queue_summary
+from relay.webhooks.retention import delete_old as delete_old_webhook_deliveries
 
 Work = Callable[[], None]
 
@@ -138,6 +142,12 @@ def check_itself() -> None:
 
 
 @_task
+def check_domains() -> None:
+    """Asks the DNS about the sending domains that are due, and acts on what it says."""
+    check_due_domains()
+
+
+@_task
 def delete_expired() -> None:
     """Deletes what has passed its retention: auth log, content of old mail, refusals, sessions, and the like."""
     delete_expired_events(days_of=retention_days(), default=DEFAULT_RETENTION_DAYS)
@@ -152,11 +162,14 @@ def delete_expired() -> None:
     delete_ended_sessions()
     delete_ended_tokens()
     delete_old_failures()
+    erase_retired_dkim_keys()
+    forget_old_records()
     delete_told_alarms()
     delete_old_actions()
     delete_old_reports()
     forget_old_habits()
     forget_old_cases()
     forget_old_hours()
+    delete_old_webhook_deliveries()
     forget_old_spans()
     forget_old_runs()
