@@ -93,13 +93,18 @@ def fetch(
     seconds: float = SECONDS,
     octets: int = OCTETS,
     redirects: int = REDIRECTS,
+    addresses: Sequence[Address] | None = None,
 ) -> Answer:
-    """The answer, whatever its status. Only a GET follows redirects, each judged as the first address was."""
+    """The answer, whatever its status. Only a GET follows redirects, each judged as the first address was.
+
+    addresses: where the name leads, from a caller that has asked the DNS itself; without redirects alone.
+    """
+    assert addresses is None or not redirects
     ends_at = time.monotonic() + seconds
     redirects = redirects if method == "GET" else 0
     for _step in range(redirects + 1):
         target = _target(url)
-        answer = _exchange(target, method, body, headers or {}, ends_at=ends_at, octets=octets)
+        answer = _exchange(target, method, body, headers or {}, ends_at=ends_at, octets=octets, addresses=addresses)
         location = answer.headers.get("location", "")
         if answer.status not in REDIRECTING or not location or method != "GET":
             return answer
@@ -150,9 +155,16 @@ def _host(parts: SplitResult) -> str:
 
 
 def _exchange(
-    target: _Target, method: str, body: bytes | None, headers: Mapping[str, str], *, ends_at: float, octets: int
+    target: _Target,
+    method: str,
+    body: bytes | None,
+    headers: Mapping[str, str],
+    *,
+    ends_at: float,
+    octets: int,
+    addresses: Sequence[Address] | None,
 ) -> Answer:
-    line = Line(target.url, seconds=ends_at - time.monotonic())
+    line = Line(target.url, seconds=ends_at - time.monotonic(), addresses=addresses)
     try:
         return line.ask(method, body=body, headers=headers, seconds=ends_at - time.monotonic(), octets=octets)
     finally:
@@ -166,11 +178,12 @@ class Line:
     nobody keeps a line for longer than a name may be trusted to lead where it led.
     """
 
-    def __init__(self, url: str, *, seconds: float = SECONDS) -> None:
+    def __init__(self, url: str, *, seconds: float = SECONDS, addresses: Sequence[Address] | None = None) -> None:
         """Raises OutsideRefused and OutsideFailed; the connection itself is made by the first request."""
         ends_at = time.monotonic() + seconds
         self._target = _target(url)
-        self._connection = _Connection(self._target, _judged(_resolved(self._target, ends_at=ends_at)))
+        found = _resolved(self._target, ends_at=ends_at) if addresses is None else addresses
+        self._connection = _Connection(self._target, _judged(found))
         self.opened_at = time.monotonic()
         self.requests = 0
 
@@ -251,7 +264,7 @@ def _resolved(target: _Target, *, ends_at: float) -> list[Address]:
     return [ip_address(str(sockaddr[0]).partition("%")[0]) for *_kind, sockaddr in found]
 
 
-def _judged(addresses: list[Address]) -> Address:
+def _judged(addresses: Sequence[Address]) -> Address:
     """All of them must be open: a name that points inside as well is a trap, or a mistake."""
     if not all(is_open(address) for address in addresses):
         raise OutsideRefused(_("The name leads to an address inside a network, where Gatepost does not go."))

@@ -11,10 +11,12 @@ relay.outside, in a thread of its own.
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from ipaddress import ip_address
 from time import monotonic
 
 from django.conf import settings
@@ -26,6 +28,7 @@ from relay.connections import Pool
 from relay.logs import get_logger
 from relay.models import MtaStsPolicy
 from relay.mx.sts import OFF, Policy, PolicyError, parse_policy, record_id
+from relay.networks import Address
 from relay.resolver import Outcome
 
 FETCH_SECONDS = 10.0
@@ -136,7 +139,8 @@ class Policies:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(2 * FETCH_SECONDS):  # the wait for a thread included
-                policy = await loop.run_in_executor(self._threads, partial(fetch_policy, domain))
+                addresses = await _addresses_of(f"mta-sts.{domain}")
+                policy = await loop.run_in_executor(self._threads, partial(fetch_policy, domain, addresses))
         except (PolicyError, TimeoutError, outside.OutsideFailed, outside.OutsideRefused) as exc:
             log.warning("mta_sts.not_fetched", domain=domain, reason=str(exc) or "no answer in time")
             self._failed[domain] = (monotonic() + FAILED_AGAIN, named)
@@ -165,13 +169,26 @@ class Policies:
             await connection.execute(_WRITE, values)
 
 
-def fetch_policy(domain: str) -> Policy:
+async def _addresses_of(host: str) -> list[Address]:
+    """Raises PolicyError where there are none."""
+    answers = await asyncio.gather(resolver.query(host, "A"), resolver.query(host, "AAAA"))
+    found = [ip_address(address) for answer in answers for address in answer.addresses]
+    if not found:
+        raise PolicyError(f"{host} has no address")
+    return found
+
+
+def fetch_policy(domain: str, addresses: Sequence[Address]) -> Policy:
     """Blocks. RFC 8461 3.3: no redirect, valid certificate, status 200. Raises PolicyError and as outside does."""
     port = settings.GATEPOST_MTA_STS_PORT
     host = f"mta-sts.{domain}" if port == 443 else f"mta-sts.{domain}:{port}"
     with translation.override("en"):  # the words are for the log
         answer = outside.fetch(
-            f"https://{host}/.well-known/mta-sts.txt", seconds=FETCH_SECONDS, octets=POLICY_OCTETS, redirects=0
+            f"https://{host}/.well-known/mta-sts.txt",
+            seconds=FETCH_SECONDS,
+            octets=POLICY_OCTETS,
+            redirects=0,
+            addresses=addresses,
         )
     if answer.status != 200:
         raise PolicyError(f"the answer has status {answer.status}")

@@ -15,6 +15,7 @@ from relay import resolver
 from relay.connections import make_pool
 from relay.mx.route import MxRoute
 from tests.dns_server import DnsServer
+from tests.relay.delivery.conftest import async_orm  # noqa: F401  # the same fixture
 from tests.relay.delivery.scripted_server import ScriptedServer
 
 
