@@ -1,7 +1,7 @@
 """The Celery application: what runs besides the two front doors.
 
-The delivery loop (relay.loop_thread) and the sender of webhooks (relay.webhooks.sender) start inside each worker process,
-need no broker, and are no tasks.
+The delivery loop (relay.loop_thread) and the sender of webhooks (relay.webhooks.sender) start inside each worker
+process, need no broker, and are no tasks.
 What beat sends are sweeps that may run twice or late without harm.
 """
 

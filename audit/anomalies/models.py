@@ -29,6 +29,7 @@ class Kind(models.TextChoices):
     BANNED = "banned", _("An address was banned")
     LISTED = "listed", _("An address of the relay is on a blocklist")
     UNLISTED = "unlisted", _("An address of the relay is off a blocklist again")
+    DOMAIN = "domain", _("A sending domain's record broke")
 
 
 class Severity(models.TextChoices):

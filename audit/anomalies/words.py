@@ -37,8 +37,8 @@ def told(anomaly: Anomaly, who: str) -> Told:
 
 def _defaults() -> Evidence:
     names = "count usernames_count guesses recipients usual bound largest slept_days ips_count known_networks_count"
-    texts = {"ip": "?", "network": "?", "list": "?", "tls": "", "usual_tls": "", "name": ""}
-    return {**dict.fromkeys(names.split(), 0), **texts}
+    texts = {"ip": "?", "network": "?", "list": "?", "domain": "?", "tls": "", "usual_tls": "", "name": ""}
+    return {**dict.fromkeys(names.split(), 0), **texts, "records": []}
 
 
 def _grouped(value: int) -> str:
@@ -159,6 +159,16 @@ def _unlisted(values: Evidence) -> tuple[str, str]:
     )
 
 
+def _domain(values: Evidence) -> tuple[str, str]:
+    summary = _("The DNS of %(domain)s does not show what it showed before: %(count)s records are wrong or gone.")
+    advice = _("Open the domain's page: it says which, and what belongs there.")
+    if values.get("ends_at"):
+        advice += " " + _(
+            "The proof that the domain is yours is among them; without it mail is refused after three days."
+        )
+    return summary % {**values, "count": len(values["records"])}, advice
+
+
 _WORDS: Final[dict[Kind, Callable[[Evidence], tuple[str, str]]]] = {
     Kind.FAILURES: _failures,
     Kind.USERNAMES: _usernames,
@@ -173,6 +183,7 @@ _WORDS: Final[dict[Kind, Callable[[Evidence], tuple[str, str]]]] = {
     Kind.BANNED: _banned,
     Kind.LISTED: _listed,
     Kind.UNLISTED: _unlisted,
+    Kind.DOMAIN: _domain,
 }
 
 
@@ -192,6 +203,9 @@ def _labels() -> dict[str, str]:
         "name": _("The secret's name"),
         "ip": _("Address"),
         "list": _("Blocklist"),
+        "domain": _("Domain"),
+        "records": _("Records"),
+        "ends_at": _("Verified until (UTC)"),
         "said": _("What the list says"),
         "network": _("Its network"),
         "ips": _("Addresses"),

@@ -113,10 +113,12 @@ async def _spf(plan: Plan, asked: Wanted, *, fresh: bool) -> Finding:
     if any(each.result == Result.TEMPERROR for _ip, each in results):
         return _unknown(asked)
     problems = [*_not_ours(plan, walk, results), *_costs(walk), *_openness(walk.record)]
-    wrong = {"spf_not_us", "spf_not_included"} & {code for code, _facts in problems}
+    is_ours = not {"spf_not_us", "spf_not_included"} & {code for code, _facts in problems}
     # Ten lookups are the end for a receiver, unless every address of ours was met before.
-    wrong = wrong or (walk.lookups > LOOKUPS_MAX and not results)
-    state = RecordState.WRONG if wrong else RecordState.WEAK if problems else RecordState.OK
+    if not is_ours or (walk.lookups > LOOKUPS_MAX and not results):
+        state = RecordState.WRONG
+    else:
+        state = RecordState.WEAK if problems else RecordState.OK
     return _finding(asked, state, *problems, found=found)
 
 

@@ -14,103 +14,144 @@ UPDATE relay_sendingdomain SET challenge = replace(gen_random_uuid()::text, '-',
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('accounts', '0002_accounts_plans'),
-        ('relay', '0018_mta_sts'),
+        ("accounts", "0002_accounts_plans"),
+        ("relay", "0018_mta_sts"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='DkimKey',
+            name="DkimKey",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('selector', models.CharField(max_length=63)),
-                ('algorithm', models.CharField(choices=[('rsa', 'RSA-2048'), ('ed25519', 'Ed25519')], max_length=7)),
-                ('sealed', models.BinaryField()),
-                ('public', models.TextField()),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('seen_at', models.DateTimeField(blank=True, null=True)),
-                ('active_at', models.DateTimeField(blank=True, null=True)),
-                ('retired_at', models.DateTimeField(blank=True, null=True)),
-                ('erased_at', models.DateTimeField(blank=True, null=True)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("selector", models.CharField(max_length=63)),
+                ("algorithm", models.CharField(choices=[("rsa", "RSA-2048"), ("ed25519", "Ed25519")], max_length=7)),
+                ("sealed", models.BinaryField()),
+                ("public", models.TextField()),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("seen_at", models.DateTimeField(blank=True, null=True)),
+                ("active_at", models.DateTimeField(blank=True, null=True)),
+                ("retired_at", models.DateTimeField(blank=True, null=True)),
+                ("erased_at", models.DateTimeField(blank=True, null=True)),
             ],
         ),
         migrations.CreateModel(
-            name='DomainRecord',
+            name="DomainRecord",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('ownership', 'Ownership'), ('dkim', 'DKIM'), ('spf', 'SPF'), ('dmarc', 'DMARC'), ('return_path', 'Return path')], max_length=12)),
-                ('name', models.CharField(max_length=320)),
-                ('state', models.CharField(choices=[('ok', 'Right'), ('weak', 'Works, but'), ('missing', 'Not there'), ('wrong', 'Wrong'), ('unknown', 'No answer')], max_length=8)),
-                ('problems', models.JSONField(default=list)),
-                ('found', models.JSONField(default=list)),
-                ('began_at', models.DateTimeField()),
-                ('last_at', models.DateTimeField()),
-                ('ended_at', models.DateTimeField(blank=True, null=True)),
-                ('unanswered_at', models.DateTimeField(blank=True, null=True)),
-                ('told_at', models.DateTimeField(blank=True, null=True)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("ownership", "Ownership"),
+                            ("dkim", "DKIM"),
+                            ("spf", "SPF"),
+                            ("dmarc", "DMARC"),
+                            ("return_path", "Return path"),
+                        ],
+                        max_length=12,
+                    ),
+                ),
+                ("name", models.CharField(max_length=320)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("ok", "Right"),
+                            ("weak", "Works, but"),
+                            ("missing", "Not there"),
+                            ("wrong", "Wrong"),
+                            ("unknown", "No answer"),
+                        ],
+                        max_length=8,
+                    ),
+                ),
+                ("problems", models.JSONField(default=list)),
+                ("found", models.JSONField(default=list)),
+                ("began_at", models.DateTimeField()),
+                ("last_at", models.DateTimeField()),
+                ("ended_at", models.DateTimeField(blank=True, null=True)),
+                ("unanswered_at", models.DateTimeField(blank=True, null=True)),
+                ("told_at", models.DateTimeField(blank=True, null=True)),
             ],
         ),
         migrations.AddField(
-            model_name='sendingdomain',
-            name='challenge',
+            model_name="sendingdomain",
+            name="challenge",
             field=models.CharField(default=relay.models.domains.new_challenge, max_length=32),
         ),
         migrations.AddField(
-            model_name='sendingdomain',
-            name='checked_at',
+            model_name="sendingdomain",
+            name="checked_at",
             field=models.DateTimeField(blank=True, null=True),
         ),
         migrations.AddField(
-            model_name='sendingdomain',
-            name='next_check_at',
+            model_name="sendingdomain",
+            name="next_check_at",
             field=models.DateTimeField(default=django.utils.timezone.now),
         ),
         migrations.AddField(
-            model_name='sendingdomain',
-            name='proof',
-            field=models.CharField(blank=True, choices=[('dns', 'by DNS'), ('operator', 'by an operator')], max_length=8),
+            model_name="sendingdomain",
+            name="proof",
+            field=models.CharField(
+                blank=True, choices=[("dns", "by DNS"), ("operator", "by an operator")], max_length=8
+            ),
         ),
         migrations.AddField(
-            model_name='sendingdomain',
-            name='proof_lost_at',
+            model_name="sendingdomain",
+            name="proof_lost_at",
             field=models.DateTimeField(blank=True, null=True),
         ),
         migrations.AddIndex(
-            model_name='sendingdomain',
-            index=models.Index(fields=['next_check_at'], name='domain_next_check'),
+            model_name="sendingdomain",
+            index=models.Index(fields=["next_check_at"], name="domain_next_check"),
         ),
         migrations.AddField(
-            model_name='dkimkey',
-            name='domain',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='dkim_keys', to='relay.sendingdomain'),
+            model_name="dkimkey",
+            name="domain",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE, related_name="dkim_keys", to="relay.sendingdomain"
+            ),
         ),
         migrations.AddField(
-            model_name='domainrecord',
-            name='domain',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='records', to='relay.sendingdomain'),
+            model_name="domainrecord",
+            name="domain",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE, related_name="records", to="relay.sendingdomain"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='dkimkey',
-            constraint=models.UniqueConstraint(fields=('domain', 'selector'), name='dkim_selector_once'),
+            model_name="dkimkey",
+            constraint=models.UniqueConstraint(fields=("domain", "selector"), name="dkim_selector_once"),
         ),
         migrations.AddConstraint(
-            model_name='dkimkey',
-            constraint=models.UniqueConstraint(condition=models.Q(('active_at__isnull', False), ('retired_at__isnull', True)), fields=('domain', 'algorithm'), name='dkim_active_once'),
+            model_name="dkimkey",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("active_at__isnull", False), ("retired_at__isnull", True)),
+                fields=("domain", "algorithm"),
+                name="dkim_active_once",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='dkimkey',
-            constraint=models.UniqueConstraint(condition=models.Q(('active_at__isnull', True), ('retired_at__isnull', True)), fields=('domain', 'algorithm'), name='dkim_waiting_once'),
+            model_name="dkimkey",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("active_at__isnull", True), ("retired_at__isnull", True)),
+                fields=("domain", "algorithm"),
+                name="dkim_waiting_once",
+            ),
         ),
         migrations.AddIndex(
-            model_name='domainrecord',
-            index=models.Index(fields=['domain', '-began_at'], name='domain_record_history'),
+            model_name="domainrecord",
+            index=models.Index(fields=["domain", "-began_at"], name="domain_record_history"),
         ),
         migrations.AddConstraint(
-            model_name='domainrecord',
-            constraint=models.UniqueConstraint(condition=models.Q(('ended_at__isnull', True)), fields=('domain', 'kind', 'name'), name='domain_record_now'),
+            model_name="domainrecord",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("ended_at__isnull", True)),
+                fields=("domain", "kind", "name"),
+                name="domain_record_now",
+            ),
         ),
         migrations.RunSQL(EACH_ITS_OWN, migrations.RunSQL.noop),
     ]
