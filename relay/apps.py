@@ -9,10 +9,12 @@ class RelayConfig(AppConfig):
         from accounts import organizations, plans
         from audit.anomalies import hooks
         from audit.retention import kept_days
-        from relay import alert_mail, credentials
+        from relay import after_settle, alert_mail, credentials
+        from relay.bounces import hook as bounces
         from relay.retention import days_kept
 
         plans.usage_counters["smtp_users"] = credentials.smtp_users_of
         organizations.on_state_change.append(credentials.organization_changed)
         kept_days[:] = [days_kept]
         hooks.on_anomaly.append(alert_mail.on_anomaly)
+        after_settle.hooks.append(bounces.after_settle)

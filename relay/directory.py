@@ -42,6 +42,7 @@ SELECT smtp_user.id, smtp_user.organization_id, smtp_user.username, customer.sta
        CASE WHEN customer.state = 'pending' THEN 'sandbox' ELSE coalesce(named.kind, %(default_route)s) END,
        encode(smtp_user.scram_salt, 'hex'), smtp_user.scram_iterations, smtp_user.cram_md5_enabled_at IS NOT NULL,
        smtp_user.token_epoch, policy.tls_least, policy.refused_mechanisms,
+       EXISTS (SELECT FROM relay_suppression kept WHERE kept.organization_id = smtp_user.organization_id),
        (SELECT json_agg(json_build_array(password.id, encode(password.digest, 'hex'), password.revoked_at IS NOT NULL,
                                          extract(epoch FROM password.expires_at), password.kind,
                                          encode(password.scram_stored_key || password.scram_server_key ||
@@ -107,6 +108,7 @@ class Entry:
     domain_routes: dict[str, str] = field(
         default_factory=dict
     )  # kinds, of those domains that have a route of their own
+    has_suppressions: bool = False  # without them no recipient is looked up
 
     def route_for(self, address: str) -> str:
         """The kind of route that mail from this address takes."""
@@ -236,7 +238,7 @@ async def _query(pool: AsyncConnectionPool[Any], names: list[str]) -> dict[str, 
 def _entry(record: tuple[Any, ...]) -> Entry:
     id, organization_id, username, organization_state, disabled, may_send_null, excess, limits, route = record[:9]
     salt, iterations, cram_md5, token_epoch, tls_least, refused_mechanisms = record[9:15]
-    passwords, networks, senders, domains = (part or [] for part in record[15:])
+    passwords, networks, senders, domains = (part or [] for part in record[16:])
     lists = _lists_of(networks)
     state = UserState(
         smtp_user_id=id,
@@ -272,7 +274,9 @@ def _entry(record: tuple[Any, ...]) -> Entry:
     domain_routes = {name: standing.route for name, standing in standings.items() if standing.route}
     patterns = frozenset(pattern.casefold() for pattern in senders)
     policy = ANYTHING if tls_least is None else Policy(tls_least, frozenset(refused_mechanisms))
-    return Entry(state, route, excess, may_send_null, limits, patterns, standings, policy, domain_routes)
+    return Entry(
+        state, route, excess, may_send_null, limits, patterns, standings, policy, domain_routes, record[15]
+    )  # fmt: skip
 
 
 def _pairs_of_keys(keys: bytes) -> tuple[tuple[bytes, bytes], ...]:

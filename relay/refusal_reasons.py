@@ -34,6 +34,7 @@ class Place(StrEnum):
     AUTH_LOG = "auth_log"
     MESSAGES = "messages"
     BANS = "bans"
+    SUPPRESSIONS = "suppressions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +241,15 @@ EXPLANATIONS: Final[dict[Reply, Explanation]] = {
         _("The mail had an empty return path, which only some SMTP users may use."),
         _("Set a return path, or let this SMTP user send without one."),
         Place.SMTP_USER,
+    ),
+    replies.SUPPRESSED: Explanation(
+        _("The recipient is on your organization's list of suppressed addresses; the answer says since when and why."),
+        _("If the address is right and takes mail again, remove it from the list. Otherwise take it out of yours."),
+        Place.SUPPRESSIONS,
+    ),
+    replies.NOT_OURS: Explanation(
+        _("The port for reports on bounced mail was asked to take something else: it takes nothing but those."),
+        _("Send mail by the port for SMTP users, 587 or 465, and sign in there."),
     ),
     replies.NESTED_MAIL: Explanation(_("A second mail was begun before the first was finished."), _ORDER),
     replies.MAIL_FIRST: Explanation(

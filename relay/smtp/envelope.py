@@ -1,6 +1,7 @@
 """MAIL and RCPT: the envelope of a message, and the early word on senders and limits.
 
-Source  RFC 5321 4.1.1.2, 4.1.1.3; RFC 1870 (SIZE), 6152 (8BITMIME), 6531 (SMTPUTF8), 3461 (DSN), 4954 5 (AUTH=).
+Source  RFC 5321 4.1.1.2, 4.1.1.3; RFC 1870 (SIZE), 6152 (8BITMIME), 6531 (SMTPUTF8), 3461 (DSN), 4954 5 (AUTH=),
+        8689 (REQUIRETLS).
 """
 
 from dataclasses import replace
@@ -9,15 +10,18 @@ from audit.record import redacted
 from relay import senders
 from relay.directory import DirectoryUnavailable, Entry
 from relay.limits import OverLimit
+from relay.models.messages import REQUIRETLS
 from relay.smtp import paths, replies
 from relay.smtp.budget import ROOM_FOR_ONE
 from relay.smtp.paths import Parsed, PathError
 from relay.smtp.replies import Reply
 from relay.smtp.state import SessionState, Transaction
+from relay.smtp.suppressed import SuppressionsUnavailable, recipients_ahead
 from relay.submission import Envelope
+from relay.suppressions import suppression_key
 
 ENTRY_SECONDS = 60.0
-MAIL_PARAMETERS = frozenset({"SIZE", "BODY", "SMTPUTF8", "AUTH", "RET", "ENVID"})
+MAIL_PARAMETERS = frozenset({"SIZE", "BODY", "SMTPUTF8", "AUTH", "RET", "ENVID", "REQUIRETLS"})
 RCPT_PARAMETERS = frozenset({"NOTIFY", "ORCPT"})
 
 
@@ -60,7 +64,9 @@ class EnvelopeVerbs(SessionState):
             self.refuse(replies.NEEDS_SMTPUTF8)
             return
         envelope = self._recipient(parsed)
-        if envelope is None or not await self._recipient_fits(transaction):
+        if envelope is None or not await self._takes_mail(transaction, parsed.address):
+            return
+        if not await self._recipient_fits(transaction):
             return
         transaction.recipients.append(envelope)
         self.send(replies.RECIPIENT_OK.line())
@@ -92,6 +98,8 @@ class EnvelopeVerbs(SessionState):
             size = _size(given)
             transaction.body_8bit = _body_is_8bit(given)
             transaction.dsn_ret = _ret(given)
+            if "REQUIRETLS" in given:
+                transaction.dsn_ret = _requiretls(given)
             if "ENVID" in given:
                 transaction.dsn_envid = paths.check_xtext("ENVID", given["ENVID"], 100)
             if "AUTH" in given and given["AUTH"] != "<>":
@@ -126,6 +134,25 @@ class EnvelopeVerbs(SessionState):
             self.refuse(replies.BAD_PARAMETER.filled(why=str(error)))
             return None
         return Envelope(parsed.address, notify, orcpt)
+
+    async def _takes_mail(self, transaction: Transaction, address: str) -> bool:
+        """False if it is suppressed. What the client has pipelined is looked up with it."""
+        assert self.identity is not None
+        if not self.identity.entry.has_suppressions:
+            return True
+        key = suppression_key(address)
+        known = transaction.suppressed = transaction.suppressed or {}
+        if key not in known:
+            keys = {key, *recipients_ahead(self.buffer)}
+            try:
+                found = await self.server.suppressed.find(self.identity.organization_id, keys)
+            except SuppressionsUnavailable:
+                self.refuse(replies.UNAVAILABLE)
+                return False
+            known |= {each: found.get(each, "") for each in keys}
+        if known[key]:
+            self.refuse(replies.SUPPRESSED.filled(why=known[key]), about=address)
+        return not known[key]
 
     # --- Senders and limits --------------------------------------------------------------------------------------
 
@@ -202,6 +229,13 @@ def _body_is_8bit(given: dict[str, str | None]) -> bool:
     if value not in {"7BIT", "8BITMIME"}:
         raise PathError("BODY is 7BIT or 8BITMIME", malformed=True)
     return value == "8BITMIME"
+
+
+def _requiretls(given: dict[str, str | None]) -> str:
+    """RFC 8689 4.1: without a value. The session is under TLS, or it could not send."""
+    if given["REQUIRETLS"] is not None:
+        raise PathError("REQUIRETLS has no value", malformed=True)
+    return REQUIRETLS
 
 
 def _ret(given: dict[str, str | None]) -> str:

@@ -38,6 +38,7 @@ from relay.smtp.recorder import Recorder
 from relay.smtp.revocation import Change, Changes
 from relay.smtp.session import SmtpSession
 from relay.smtp.state import SessionState
+from relay.smtp.suppressed import Suppressed
 from relay.smtp.turnstile import Turnstile
 from relay.smtp.wakeup import WakeUp
 from relay.smtp.writer import Writer
@@ -95,6 +96,7 @@ class Server:
         )
         self.directory = Directory(self.pool)
         self.glance = Glance(self.pool)
+        self.suppressed = Suppressed(self.pool)
         self.turnstile = Turnstile(self.loop)
         self.wake_up = WakeUp()
         self.figures = Figures(self)

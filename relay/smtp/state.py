@@ -54,6 +54,7 @@ class Transaction:
     recipients: list[Envelope] = field(default_factory=list)
     chunks: bytearray | None = None  # BDAT has begun
     octets: int = 0
+    suppressed: dict[str, str] | None = None  # what was looked up: key to words, empty where it is not suppressed
 
 
 class SessionState(Connection):

@@ -4,6 +4,8 @@ Shapes  (class, is hard, one is enough to suppress, code, enhanced code, words).
 Source  Their public lists of errors, and the sources of the free servers.
 """
 
+# ruff: noqa: E501  # words as they were given, each answer on its own line
+
 R, P, REP, I = "recipient", "policy", "reputation", "infrastructure"  # noqa: E741
 
 PHRASES: tuple[tuple[str, bool, bool, int | None, str, str], ...] = (
