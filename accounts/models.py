@@ -169,10 +169,13 @@ class ApiKey(models.Model):
         SMTP_USERS_WRITE = "smtp_users:write", _("Create and change SMTP users, app passwords and networks")
         POLICIES_WRITE = "policies:write", _("Change the policies for app passwords and sign-ins")
         MESSAGES_READ = "messages:read", _("See messages")
+        MESSAGES_WRITE = "messages:write", _("Hold, release, retry and cancel messages")
         AUTH_EVENTS_READ = "auth_events:read", _("See the auth log")
         CHANGES_READ = "changes:read", _("See and verify the change log")
         ALERTS_READ = "alerts:read", _("See alerts")
         ALERTS_WRITE = "alerts:write", _("Answer alerts")
+        WEBHOOKS_READ = "webhooks:read", _("See webhook endpoints and what was posted to them")
+        WEBHOOKS_WRITE = "webhooks:write", _("Make, change and delete webhook endpoints, and post again")
 
     organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="api_keys")
     name = models.CharField(max_length=64)

@@ -24,6 +24,7 @@ from relay.api import (
     connection_failures,
     leaks,
     learning,
+    message_actions,
     messages,
     networks,
     oauth,
@@ -31,6 +32,7 @@ from relay.api import (
     refusals,
     senders,
     smtp_users,
+    webhooks,
 )
 from relay.api.problems import add_handlers, not_allowed, not_found
 from relay.api.reference import Reference
@@ -90,6 +92,7 @@ for noun in (
     senders,
     oauth,
     messages,
+    message_actions,
     auth_events,
     bans,
     refusals,
@@ -97,5 +100,6 @@ for noun in (
     changes,
     connection_failures,
     alerts,
+    webhooks,
 ):
     api.add_router("", noun.router)

@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from accounts.models import Organization
-from relay.models import DeliveryAttempt, Message, MessageEvent, Recipient
+from relay.models import DeliveryAttempt, Hold, Message, MessageEvent, Recipient
 from relay.models.messages import NEVER, Route
 from relay.queue import GIVE_UP_AFTER
 from relay.reply_words import Words, words_of
@@ -168,17 +168,22 @@ def _hop(attempt: DeliveryAttempt) -> Iterator[str]:
 
 def _upcoming(message: Message, recipients: Sequence[Recipient]) -> Iterator[tuple[int, Entry]]:
     suspended = message.organization.state == Organization.State.SUSPENDED
+    by_hand = dict(Hold.objects.filter(recipient__in=recipients).values_list("recipient_id", "by_operator"))
     for recipient in recipients:
         if recipient.possibly_delivered:
             title = _("Possibly delivered: a worker stopped after it had sent everything and before the answer came.")
             yield recipient.pk, Entry(at=None, title=title, tone=BUSY)
         if recipient.state == State.HELD:
-            yield recipient.pk, _held(suspended=suspended)
+            yield recipient.pk, _held(by_hand.get(recipient.pk), suspended=suspended)
         elif recipient.state == State.QUEUED and recipient.lease is None:
             yield recipient.pk, _waits(message, recipient, suspended=suspended)
 
 
-def _held(*, suspended: bool) -> Entry:
+def _held(by_operator: bool | None, *, suspended: bool) -> Entry:
+    """by_operator: who holds it by hand; None: nobody, it is the hourly limit."""
+    if by_operator is not None:
+        title = _("Held by the operator, who alone releases it.") if by_operator else _("Held until you release it.")
+        return Entry(at=None, title=title, tone=BUSY)
     if suspended:
         return Entry(at=None, title=_("Held: the organization is suspended."), tone=BUSY)
     return Entry(at=None, title=_("Held: beyond the limit. It is released when there is room."), tone=BUSY)

@@ -23,13 +23,25 @@ from audit.anomalies.models import Kind, Severity
 from audit.changes import SYSTEM
 from audit.models import Reason, Result
 from audit.record import attempt, record_auth_event
+from relay.connection_tests import begin
 from relay.credentials import create_app_password, create_smtp_user
 from relay.domains import add_domain, add_sender
 from relay.learning import start
-from relay.models import Ban, DeliveryAttempt, ProtectedRange, SmtpUser
+from relay.models import (
+    Ban,
+    DeliveryAttempt,
+    NamedRoute,
+    ProtectedRange,
+    QueueAction,
+    RouteChoice,
+    RouteTrial,
+    SmtpUser,
+)
 from relay.networks import Allowlist, add_network
 from relay.oauth.clients import create_client
 from relay.oauth.issuers import add_subject, configure_issuer
+from relay.webhooks.endpoints import create_endpoint
+from relay.webhooks.outbox import write_test
 from tests.accounts.pages import last_link
 from tests.conftest import make_user
 from tests.permissions import BODIES, FLOOR, IN, MOVED, PEOPLE, TABLE, UNKNOWN, routes
@@ -45,6 +57,7 @@ LEARNING = (
     "api:get_network_learning", "api:edit_network_learning", "api:stop_network_learning",
     "api:enforce_network_learning", "api:give_up_network_learning",
 )  # fmt: skip
+ROUTE_PAGES = [f"relay:ops_route{page}" for page in ("", "_change", "_delete", "_choose", "_drop", "_try", "_trial")]
 BY_TOKEN = {"accounts:accept_invitation", "accounts:confirm_email", "accounts:password_reset_confirm"}
 
 Ask = Callable[..., HttpResponseBase]
@@ -143,13 +156,20 @@ def hers(alice: User, alice_org: Organization, vera: User) -> Hers:
     attempt = DeliveryAttempt.objects.create(
         recipient=message.recipients.get(), number=1, started_at=timezone.now(), route="mx", conversation="220 Hello"
     )
+    route = NamedRoute.objects.create(name="Own", kind="smarthost", hosts=[["127.0.0.1", 25]])
+    choice = RouteChoice.objects.create(route=route, organization=alice_org)
+    RouteTrial.objects.create(route=route)
+    action = QueueAction.objects.create(verb="hold", actor="carol")
+    own_action = QueueAction.objects.create(verb="hold", actor="alice", organization=alice_org)
     key = create_api_key(alice_org, name="Old", scopes=ApiKey.Scope.values, actor=SYSTEM).api_key
     reference = _attempt(alice_org, smtp_user.username)
     links = _links(alice_org, alice)
     links["relay:ops_username"] = f"{reverse('relay:ops_username')}?name={smtp_user.username}"
     links["relay:ops_message_conversation"] = reverse("relay:ops_message_conversation", args=[message.pk, attempt.pk])
+    test = begin(smtp_user, ip="192.0.2.7", actor=SYSTEM)
     values = {
-        "attempt_id": attempt.pk,
+        "test_id": test.pk,
+        "attempt_id": attempt.pk, "verb": "cancel", "choice_pk": choice.pk, "action_id": own_action.pk,
         "smtp_user_id": smtp_user.pk, "app_password_id": password.pk, "sender_id": sender.pk,
         "network_id": network.pk, "domain_id": domain.pk, "domain_pk": domain.pk, "message_id": message.pk,
         "number": 2, "key": "login", "reference": reference, "text": reference, "code": "premium", "part": "rows",
@@ -158,7 +178,7 @@ def hers(alice: User, alice_org: Organization, vera: User) -> Hers:
         "api_key_id": key.pk, "id": smtp_user.pk, "plan": Plan.objects.get(code="premium").pk,
         "soon": (timezone.now() + timedelta(days=7)).isoformat(),
     }  # fmt: skip
-    values |= _oauth(alice_org, smtp_user) | _bans(alice_org) | _alerts(alice_org, smtp_user)
+    values |= _oauth(alice_org, smtp_user) | _bans(alice_org) | _alerts(alice_org, smtp_user) | _webhook(alice_org)
     of_one = {
         "relay:ops_message": message.pk,
         "relay:ops_alert": values["alert_id"],
@@ -172,9 +192,16 @@ def hers(alice: User, alice_org: Organization, vera: User) -> Hers:
         **dict.fromkeys(LEARNING, start(Allowlist(alice_org, smtp_user, password), days=7, actor=SYSTEM).pk),
         "api:delete_oauth_client": values["client_id"],
         "api:remove_outside_issuer": values["issuer_id"],
+        **{name: values["endpoint_id"] for name in routes() if name.startswith("api:") and "webhook" in name},
         "api:lift_ban": values["ban_id"],
         "api:remove_sender": sender.pk,
         "api:get_message": message.pk,
+        **dict.fromkeys(ROUTE_PAGES, route.pk),
+        "relay:ops_queue_action": action.pk,
+        "relay:ops_queue_stop": action.pk,
+        **{f"api:{verb}_message": message.pk for verb in ("hold", "release", "retry", "cancel")},
+        "api:get_message_action": own_action.pk,
+        "api:stop_message_action": own_action.pk,
         "api:get_content": message.pk,
     }
     return Hers(values, links, of_one)
@@ -199,6 +226,13 @@ def _oauth(organization: Organization, smtp_user: SmtpUser) -> dict[str, Any]:
     )
     subject = add_subject(issuer, value="5f0e", smtp_user=smtp_user, actor=SYSTEM)
     return {"client_id": client.pk, "issuer_id": issuer.pk, "subject_id": subject.pk, "family": uuid4()}
+
+
+def _webhook(organization: Organization) -> dict[str, Any]:
+    endpoint = create_endpoint(
+        organization, url="https://hooks.alice.example/", events=["bounced"], actor=SYSTEM
+    ).endpoint
+    return {"endpoint_id": endpoint.pk, "delivery_id": write_test(endpoint).pk}
 
 
 def _bans(organization: Organization) -> dict[str, Any]:

@@ -17,7 +17,13 @@ from audit.changes import Actor
 from relay.api.problems import ProblemError
 
 Scope = ApiKey.Scope
-WRITES = {Scope.SMTP_USERS_WRITE.value, Scope.POLICIES_WRITE.value, Scope.ALERTS_WRITE.value}
+WRITES = {
+    Scope.SMTP_USERS_WRITE.value,
+    Scope.POLICIES_WRITE.value,
+    Scope.ALERTS_WRITE.value,
+    Scope.WEBHOOKS_WRITE.value,
+    Scope.MESSAGES_WRITE.value,
+}
 
 
 class ApiRequest(HttpRequest):

@@ -1,6 +1,7 @@
 """Small pieces of the pages: icons, state badges, times, prices, form controls.
 
-Shapes  Tags icon NAME, badge STATE, severity_badge and alert_badge ALERT, check_badge STATE, span_badge SPAN, when TIME (relative), moment TIME (exact),
+Shapes  Tags icon NAME, badge STATE, severity_badge and alert_badge ALERT, check_badge STATE, span_badge SPAN,
+        when TIME (relative), moment TIME (exact),
         price PLAN, control FIELD, choice_control CHOICE (one of a fieldset).
         Filters alert_kind, is_checkbox, search_time (a time as a search word), fill (ok, near or full of a Usage).
 Units   Times are shown in UTC. NEAR: the part of a limit from which on it is worth a look.
@@ -57,6 +58,9 @@ ICONS = {
     "network": "M12 3v6M5 15V12h14v3M12 9v3M3 15h4v5H3zM10 15h4v5h-4zM17 15h4v5h-4z",
     "score": "M4 6l1.5 1.5L8 5M11 6h9M4 12l1.5 1.5L8 11M11 12h9M4 18l1.5 1.5L8 17M11 18h9",
     "queue": "M4 6h16M4 12h16M4 18h10",
+    "route": "M6 4a2 2 0 1 0 0 4 2 2 0 0 0 0-4M18 16a2 2 0 1 0 0 4 2 2 0 0 0 0-4M6 8v6a4 4 0 0 0 4 4h6M8 6h6",
+    "hook": "M12 3v4M9 7h6v3a3 3 0 0 1-3 3 3 3 0 0 0-3 3v1a3 3 0 0 0 6 0M15 17l-2-2M15 17l2-2",
+    "plug": "M9 3v5M15 3v5M6 8h12v3a6 6 0 0 1-12 0zM12 17v4M9 21h6",
     "bell": "M6 16v-5a6 6 0 0 1 12 0v5l2 2H4zM10 20a2 2 0 0 0 4 0",
 }
 
@@ -89,6 +93,8 @@ BADGES: dict[str, tuple[str, Any]] = {
     "asleep": (CALM, gettext_lazy("Asleep")),
     "ending": (BUSY, gettext_lazy("Ending")),
     "canary": (BUSY, gettext_lazy("Canary")),
+    "waiting": (BUSY, gettext_lazy("Waiting")),
+    "failing": (BAD, gettext_lazy("Failing")),
     "alive": (GOOD, gettext_lazy("Alive")),
     "silent": (BAD, gettext_lazy("Silent")),
 }

@@ -16,6 +16,7 @@ from relay.message_search import MessageSearch, parse_search
 from relay.models.messages import Route
 from relay.timeline import conversation_of
 from relay.views.message_content import content_of, message_of
+from relay.waiting.progress import VERBS, verbs_for
 
 FILTERS = (
     ("", _("All")),
@@ -39,6 +40,8 @@ def index(request: MemberRequest) -> HttpResponse:
         return render(request, "relay/messages.html", context, status=422)
     context["page"] = queries.message_page(request.organization.pk, search, cursor=cursor)
     context["is_searched"] = search != MessageSearch()
+    if roles.can(request.membership, roles.MESSAGES_CHANGE):
+        context["verbs"] = VERBS
     return render(request, "relay/messages.html", context)
 
 
@@ -58,7 +61,12 @@ def _filters(line: str) -> list[tuple[str, Any, bool]]:
 def page(request: MemberRequest, message_id: Any) -> HttpResponse:
     """An htmx request gets the recipients alone: that is the live view."""
     message = message_of(request, message_id)
-    context: dict[str, Any] = {"message": message, "page": recipients_of(message, request.GET)}
+    may_change = roles.can(request.membership, roles.MESSAGES_CHANGE)
+    context: dict[str, Any] = {
+        "message": message,
+        "page": recipients_of(message, request.GET),
+        "verbs": verbs_for(message) if may_change else (),
+    }
     if request.headers.get("HX-Request"):
         return render(request, "parts/recipients.html", context)
     content = content_of(message)

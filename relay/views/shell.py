@@ -41,6 +41,7 @@ CUSTOMER_PAGES: Sequence[tuple[str, str, Any, str]] = (
     ("relay:messages", "mail", gettext_lazy("Messages"), roles.MESSAGES_SEE),
     ("relay:auth_log", "log", gettext_lazy("Auth log"), roles.AUTH_LOG_SEE),
     ("relay:why", "why", gettext_lazy("Why was I refused?"), roles.AUTH_LOG_SEE),
+    ("relay:connection_tests", "plug", gettext_lazy("Test my connection"), roles.AUTH_LOG_SEE),
     ("relay:bans", "ban", gettext_lazy("Bans"), roles.AUTH_LOG_SEE),
     ("relay:domains", "domain", gettext_lazy("Domains"), roles.SMTP_USERS_SEE),
     ("relay:alerts", "bell", gettext_lazy("Alerts"), roles.ALERTS_SEE),
@@ -52,6 +53,7 @@ CUSTOMER_PAGES: Sequence[tuple[str, str, Any, str]] = (
     ("accounts:api_keys", "code", gettext_lazy("API keys"), roles.API_KEYS_CHANGE),
     ("relay:oauth_clients", "consent", gettext_lazy("OAuth clients"), roles.API_KEYS_CHANGE),
     ("relay:outside_issuers", "issuer", gettext_lazy("Outside issuers"), roles.API_KEYS_CHANGE),
+    ("relay:webhooks", "hook", gettext_lazy("Webhooks"), roles.API_KEYS_CHANGE),
 )
 OPERATOR_PAGES: Sequence[tuple[str, str, Any, str]] = (
     ("relay:ops_floor", "floor", gettext_lazy("Floor"), ""),
@@ -59,7 +61,9 @@ OPERATOR_PAGES: Sequence[tuple[str, str, Any, str]] = (
     ("relay:ops_auth_review", "log", gettext_lazy("Auth review"), ""),
     ("relay:ops_alerts", "bell", gettext_lazy("Alerts"), ""),
     ("relay:ops_bans", "ban", gettext_lazy("Bans"), ""),
-    ("relay:ops_messages", "queue", gettext_lazy("Queue"), ""),
+    ("relay:ops_queue", "queue", gettext_lazy("Queue"), ""),
+    ("relay:ops_messages", "mail", gettext_lazy("Messages"), ""),
+    ("relay:ops_routes", "route", gettext_lazy("Routes"), ""),
     ("relay:ops_health", "check", gettext_lazy("Health"), ""),
     ("relay:ops_scorecard", "score", gettext_lazy("Scorecard"), ""),
     ("relay:ops_changes", "changes", gettext_lazy("Change log"), ""),
