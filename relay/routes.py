@@ -15,7 +15,7 @@ from ipaddress import ip_address
 
 from django.conf import settings
 
-from relay.models.messages import Route
+from relay.models.messages import REQUIRETLS, Route
 from relay.mx.errors import NoNextHopError
 from relay.mx.route import MxRoute
 from relay.queue import Job
@@ -33,7 +33,7 @@ async def candidates(job: Job, mx: MxRoute) -> Sequence[NextHop]:
     """Never none: where there is no server, NoNextHopError says why."""
     named = named_of(job.named) if job.named else None
     if job.route == Route.MX:
-        hops = await mx.next_hops(job.destination)
+        hops = await mx.next_hops(job.destination, requires_tls=job.dsn_ret == REQUIRETLS)
         if named and named.sources:
             hops = [replace(hop, sources=named.sources) for hop in hops]
     else:

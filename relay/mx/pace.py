@@ -11,7 +11,7 @@ Jobs of one domain wait in a lane of their own (relay.lanes): who waits here hol
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from time import monotonic
 
 import psycopg
@@ -41,6 +41,7 @@ class Pace:
         self._ways: dict[str, _Way] = {}
         self._workers = 1
         self._counted_until = 0.0
+        self._counting = asyncio.Lock()
 
     @asynccontextmanager
     async def permit(self, domain: str) -> AsyncIterator[None]:
@@ -86,13 +87,14 @@ class Pace:
     async def _count_workers(self) -> None:
         if monotonic() < self._counted_until:
             return
-        self._counted_until = monotonic() + COUNTED_AGAIN
-        try:
-            async with self._pool.connection() as connection:
-                row = await (await connection.execute(_WORKERS)).fetchone()
-        except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout):
-            return
-        self._workers = max(1, row[0]) if row else 1
+        async with self._counting:
+            if monotonic() < self._counted_until:
+                return
+            with suppress(psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout):
+                async with self._pool.connection() as connection:
+                    row = await (await connection.execute(_WORKERS)).fetchone()
+                self._workers = max(1, row[0]) if row else 1
+            self._counted_until = monotonic() + COUNTED_AGAIN
 
 
 def _bounds(domain: str) -> tuple[int, int]:

@@ -3,15 +3,15 @@
 Shapes  Envelope and content in, Result out: a reply for each recipient, or None where the session broke off before.
         Client.connect() gives an authenticated session; send() never raises for what the server does.
 Errors  NotConnectedError: no session could be had. What `before_final_dot` raises ends the session and comes through.
-Source  RFC 5321, 2920 (PIPELINING), 1870 (SIZE), 6152 (8BITMIME), 6531 (SMTPUTF8); relay/smtp/opening.py
-        has how a session begins.
+Source  RFC 5321, 2920 (PIPELINING), 1870 (SIZE), 6152 (8BITMIME), 6531 (SMTPUTF8), 8689 (REQUIRETLS);
+        relay/smtp/opening.py has how a session begins.
 """
 
 import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from relay.smtp.next_hop import NextHop
+from relay.smtp.next_hop import VERIFIED, NextHop
 from relay.smtp.opening import NotConnectedError, Session, Timeouts, open_session
 from relay.smtp.wire import BrokenOffError, Reply, reason_of
 
@@ -20,6 +20,9 @@ __all__ = ["BeforeFinalDot", "Client", "Envelope", "NotConnectedError", "Result"
 CHUNK_OCTETS = 64 * 1024
 BeforeFinalDot = Callable[[Sequence[int]], Awaitable[None]]
 
+NEEDS_TLS = Reply(
+    550, "5.7.30", "The next hop does not promise to pass the message on under verified TLS alone (REQUIRETLS)."
+)
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -33,6 +36,7 @@ class Envelope:
     ret: str = ""  # RFC 3461: RET, ENVID, and of each recipient NOTIFY and ORCPT; empty where the client gave none
     envid: str = ""
     dsn: tuple[tuple[str, str], ...] = ()
+    requires_tls: bool = False  # RFC 8689
 
 
 @dataclass(slots=True)
@@ -53,7 +57,10 @@ class Result:
         reply = self.replies[index]
         if self.reached_final_dot:
             return False
-        return reply is None or (reply is self.host_reply and 400 <= reply.code < 500)
+        if reply is None:
+            return True
+        # RFC 8689 4.2: another host of the destination may do what REQUIRETLS demands.
+        return reply is self.host_reply and (400 <= reply.code < 500 or reply.enhanced_code == NEEDS_TLS.enhanced_code)
 
     def refuse(self, reply: Reply, indices: Sequence[int] | None = None) -> None:
         """This reply for these recipients (or all) that have none yet."""
@@ -71,6 +78,7 @@ class Client:
         self._timeouts = timeouts
         self.messages = 0
         self.peer_ip, self.tls_version = session.peer_ip, session.tls_version
+        self._is_verified = bool(session.tls_version) and session.next_hop.tls in VERIFIED
 
     @classmethod
     async def connect(cls, next_hop: NextHop, *, local_name: str, timeouts: Timeouts | None = None) -> "Client":
@@ -116,6 +124,8 @@ class Client:
             parameters += " BODY=8BITMIME"
         if self._utf8_needed(envelope, content, result):
             parameters += " SMTPUTF8"
+        if envelope.requires_tls:
+            parameters += self._tls_required(envelope, result)
         for index, address in enumerate(envelope.recipients):
             if _UNSAFE.search(address) or _UNSAFE.search(envelope.reverse_path):
                 result.refuse(Reply(553, "5.1.3", "The address holds control characters."), [index])
@@ -140,6 +150,14 @@ class Client:
             refusal = Reply(553, "5.6.7", "The next hop does not take internationalized mail (SMTPUTF8).")
             result.refuse(refusal, None if everybody else some)
         return False
+
+    def _tls_required(self, envelope: Envelope, result: Result) -> str:
+        """RFC 8689 4.2: only to a server that was verified and promises the same. 5: a report goes in any case."""
+        if self._is_verified and "REQUIRETLS" in self._features:
+            return " REQUIRETLS"
+        if envelope.reverse_path:
+            result.refuse(NEEDS_TLS)
+        return ""
 
     async def _transaction(
         self, envelope: Envelope, content: bytes, parameters: str, result: Result, before_final_dot: BeforeFinalDot

@@ -15,6 +15,7 @@ ENCRYPTED = "encrypted"  # never in clear; whose certificate it is nobody can te
 STARTTLS = "starttls"  # verified by authorities
 IMPLICIT = "implicit"  # the same, from the first octet on
 DANE = "dane"  # verified by the TLSA records
+VERIFIED = frozenset({STARTTLS, IMPLICIT, DANE})
 
 
 @dataclass(frozen=True, slots=True)

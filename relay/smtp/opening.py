@@ -66,7 +66,7 @@ async def open_session(next_hop: NextHop, *, local_name: str, timeouts: Timeouts
     transcript = Transcript()
     try:
         return await _open(next_hop, local_name, timeouts, transcript)
-    except _TlsFailedError as exc:
+    except _TlsFailedError:
         if next_hop.tls != OPPORTUNISTIC:
             raise
         transcript.note("Once more in clear, on a new connection")

@@ -133,8 +133,10 @@ class SmtpSession(AuthVerb, EnvelopeVerbs, DataVerbs):
         ]
         if self.tls is None:
             lines.append("STARTTLS")
-        elif self.identity is None:
-            lines.append(" ".join(("AUTH", *self.mechanisms)))
+        else:
+            lines.append("REQUIRETLS")  # RFC 8689 3: only under TLS
+            if self.identity is None:
+                lines.append(" ".join(("AUTH", *self.mechanisms)))
         last = len(lines) - 1
         self.send(b"".join(f"250{' ' if n == last else '-'}{text}\r\n".encode() for n, text in enumerate(lines)))
 

@@ -49,6 +49,7 @@ def test_what_is_taken(door: RunningDoor, sender: Sender, argument: str) -> None
         (f"FROM:<{NEWS}> SIZE=many", "501 5.5.4 SIZE is a number of octets"),
         (f"FROM:<{NEWS}> SIZE=1 SIZE=2", "501 5.5.4 SIZE is given twice"),
         (f"FROM:<{NEWS}> RET=SOME", "501 5.5.4 RET is FULL or HDRS"),
+        (f"FROM:<{NEWS}> REQUIRETLS=YES", "501 5.5.4 REQUIRETLS has no value"),
         (f"FROM:<{NEWS}> ENVID=a+2", "501 5.5.4 ENVID is not valid xtext of 100 characters at most"),
         (f"FROM:<{NEWS}> FOO=BAR", "555 5.5.4 Parameter not recognized: FOO"),
         (f"FROM:<{NEWS}> SIZE=52428801", "552 5.3.4 The message exceeds 52428800 octets"),
@@ -69,6 +70,18 @@ def test_what_is_refused(door: RunningDoor, sender: Sender, argument: str, reply
     client = door.signed_in(sender)
     assert client.say(f"MAIL {argument}") == reply
     assert client.say(f"MAIL FROM:<{NEWS}>") == "250 2.1.0 Sender OK"
+
+
+def test_requiretls_is_kept(door: RunningDoor, sender: Sender) -> None:
+    """It takes the place of RET, which says nothing under it (RFC 8689 5)."""
+    client = door.signed_in(sender)
+    for parameters, kept in (("RET=FULL REQUIRETLS", "hdrs"), ("requiretls", "hdrs"), ("RET=FULL", "FULL"), ("", "")):
+        client.say(f"MAIL FROM:<{NEWS}> {parameters}".rstrip())
+        client.say("RCPT TO:<you@example.net>")
+        client.say("DATA")
+        client.send(content())
+        assert client.reply().startswith("250 2.0.0 OK")
+        assert Message.objects.latest("received_at").dsn_ret == kept
 
 
 def test_mail_within_a_transaction(door: RunningDoor, sender: Sender) -> None:

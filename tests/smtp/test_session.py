@@ -18,17 +18,18 @@ EXTENSIONS = [
 
 
 def test_greeting_and_ehlo(door: RunningDoor, sender: Sender) -> None:
-    """STARTTLS in clear, AUTH under TLS, neither once signed in."""
+    """STARTTLS in clear, REQUIRETLS and AUTH under TLS, no AUTH once signed in."""
     clear = door.client(tls=False, ehlo=False)
     assert clear.greeting == "220 mail.gatepost.example ESMTP Gatepost"
     assert clear.say("EHLO client.example").split("\n") == [*EXTENSIONS, "250 STARTTLS"]
     secure = door.client(ehlo=False)
     assert secure.say("EHLO client.example").split("\n") == [
         *EXTENSIONS,
+        "250-REQUIRETLS",
         "250 AUTH PLAIN LOGIN SCRAM-SHA-256 OAUTHBEARER XOAUTH2",
     ]
     signed_in = door.signed_in(sender)
-    assert signed_in.say("EHLO again.example").split("\n") == [*EXTENSIONS[:-1], "250 CHUNKING"]
+    assert signed_in.say("EHLO again.example").split("\n") == [*EXTENSIONS, "250 REQUIRETLS"]
 
 
 @pytest.mark.parametrize("name", ["client.example", "[127.0.0.1]", "[IPv6:::1]", "localhost", "my_pc", "x."])

@@ -33,13 +33,14 @@ async def offer(
     names: Sequence[str] = ("you",),
     content: bytes = BODY,
     timeouts: Timeouts = PATIENT,
+    reverse_path: str = "app@alice.example",
     **job: Any,
 ) -> list[Settlement]:
     recipients = tuple(
         ClaimedRecipient(id=n, address=f"{name}@{destination}", attempts=1) for n, name in enumerate(names)
     )
     made = Job(
-        lease=uuid4(), message_id=uuid4(), route=Route.MX, reverse_path="app@alice.example", smtputf8=False,
+        lease=uuid4(), message_id=uuid4(), route=Route.MX, reverse_path=reverse_path, smtputf8=False,
         size_octets=len(content), recipients=recipients, destination=destination, received_at=timezone.now(), **job,
     )  # fmt: skip
 

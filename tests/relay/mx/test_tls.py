@@ -216,3 +216,59 @@ async def test_a_signed_alias_has_its_records_at_its_end(
     dns_server.put(f"_{server.port}._tcp.mx1.example.net", "TLSA", tlsa_of(good))
     (done,) = await offer(mx_route)
     assert "verified by DANE" in done.conversation and done.next_hop.startswith("mx1.example.net:")
+
+
+# --- REQUIRETLS -------------------------------------------------------------------------------------------------------
+
+
+async def test_requiretls(
+    mx_route: MxRoute, dns_server: DnsServer, mail_server: Servers, good: Path, other: Path, settings: Any
+) -> None:
+    """Only to a server with a verified certificate that promises the same; it is said in MAIL."""
+    settings.GATEPOST_MX_CA_FILE = str(good)
+    untrusted = await mail_server("127.0.0.1", features=(*TLS, "REQUIRETLS"), certificate=other)
+    silent = await mail_server("127.0.0.2", features=TLS, certificate=good)
+    promising = await mail_server("127.0.0.3", features=(*TLS, "REQUIRETLS"), certificate=good)
+    dns_server.put("example.net", "MX", "1 a.example.net.", "2 mx1.example.net.")
+    dns_server.put("a.example.net", "A", "127.0.0.1")
+    dns_server.put("mx1.example.net", "A", "127.0.0.2", "127.0.0.3")
+    (done,) = await offer(mx_route, dsn_ret="hdrs")
+    assert (done.outcome, done.next_hop_ip) == ("delivered", "127.0.0.3")
+    assert promising.taken[0].mail.endswith(" REQUIRETLS")
+    assert not untrusted.taken and not silent.taken
+    assert "* TLSv1.3, the certificate is verified by the system's authorities" in done.conversation
+
+
+@pytest.mark.parametrize("features", [TLS, (*FEATURES, "REQUIRETLS")])
+async def test_requiretls_that_nobody_fulfils(
+    mx_route: MxRoute, dns_server: DnsServer, mail_server: Servers, good: Path, settings: Any, features: tuple[str, ...]
+) -> None:
+    """Where no server promises it the sender learns it at once; without TLS the mail waits for it. A report goes."""
+    settings.GATEPOST_MX_CA_FILE = str(good)
+    server = await mail_server(features=features, certificate=good)
+    domain(dns_server)
+    (done,) = await offer(mx_route, dsn_ret="hdrs")
+    assert not server.taken
+    if "STARTTLS" in features:
+        assert (done.outcome, done.reply) == (
+            "failed",
+            "550 5.7.30 The next hop does not promise to pass the message on under verified TLS alone (REQUIRETLS).",
+        )
+        (report,) = await offer(mx_route, dsn_ret="hdrs", reverse_path="")
+        assert report.outcome == "delivered" and "REQUIRETLS" not in server.taken[0].mail
+    else:
+        assert done.outcome == "deferred" and "does not offer STARTTLS" in done.text
+    (other,) = await offer(mx_route)
+    assert other.outcome == "delivered"
+
+
+async def test_dane_is_verification_enough_for_requiretls(
+    mx_route: MxRoute, dns_server: DnsServer, mail_server: Servers, good: Path
+) -> None:
+    """RFC 8689 4.2.1: by DANE, too, with an authority that nobody else knows."""
+    server = await mail_server(features=(*TLS, "REQUIRETLS"), certificate=good)
+    domain(dns_server)
+    dns_server.signed = {"example.net"}
+    dns_server.put(f"_{server.port}._tcp.mx1.example.net", "TLSA", tlsa_of(good))
+    (done,) = await offer(mx_route, dsn_ret="hdrs")
+    assert done.outcome == "delivered" and server.taken[0].mail.endswith(" REQUIRETLS")
