@@ -7,14 +7,15 @@ Errors  psycopg.OperationalError and psycopg_pool.PoolTimeout while the database
 
 from typing import Any
 
-from psycopg import AsyncConnection
-from psycopg_pool import AsyncConnectionPool
+from psycopg import AsyncConnection, InterfaceError, OperationalError
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from relay.database import conninfo
 
 Connection = AsyncConnection[Any]
 Pool = AsyncConnectionPool[Connection]
 PATIENCE_SECONDS = 2.0
+DATABASE_ERRORS = (OperationalError, InterfaceError, PoolTimeout)  # it is away, not our statement wrong
 
 
 def make_pool(*, name: str, least: int = 1, most: int = 8) -> Pool:

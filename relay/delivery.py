@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from time import monotonic
-from uuid import UUID
 
 from django.utils import timezone
 
@@ -31,7 +30,7 @@ HOSTS_SECONDS = 120.0  # after which no further host of a destination is tried i
 # 5xx about us, not about the mail: a wrong password of the operator's must not fail a customer's mail.
 ABOUT_US = frozenset({530, 534, 535, 538})
 
-Load = Callable[[UUID], Awaitable[bytes]]
+Load = Callable[[Job], Awaitable[bytes]]
 BeforeFinalDot = Callable[[Job, Sequence[ClaimedRecipient]], Awaitable[None]]
 
 
@@ -43,6 +42,7 @@ class Tools:
     mx: MxRoute
     load: Load
     before_final_dot: BeforeFinalDot
+    return_domain: Callable[[Job], str] = lambda _job: ""  # once the content is loaded; empty: the relay's own
 
 
 def keep(job: Job) -> list[Settlement]:
@@ -68,13 +68,18 @@ async def attempt(job: Job, tools: Tools) -> list[Settlement]:
     try:
         hops = await routes.candidates(job, tools.mx)
     except routes.RouteNotConfiguredError as exc:
-        return _all(job.recipients, Outcome.DEFERRED, started_at, text=str(exc))
+        said = _all(job.recipients, Outcome.DEFERRED, started_at, text=str(exc))
+        return [replace(one, host_failed=True) for one in said]
     except routes.NoNextHopError as exc:
         outcome = Outcome.FAILED if exc.is_permanent else Outcome.DEFERRED
         said = _all(job.recipients, outcome, started_at, text=str(exc))
-        return [replace(one, code=exc.code, enhanced_code=exc.enhanced_code) for one in said]
+        again = not exc.is_permanent
+        return [replace(one, code=exc.code, enhanced_code=exc.enhanced_code, host_failed=again) for one in said]
     try:
-        return await _through(job, hops, tools)
+        if job.route != Route.MX:
+            return await _through(job, hops, tools)
+        async with tools.mx.permit(job.destination):
+            return await _through(job, hops, tools)
     except ContentGoneError:
         return _all(job.recipients, Outcome.FAILED, started_at, text="The content is no longer there.")
 
@@ -87,7 +92,7 @@ async def _through(job: Job, hops: Sequence[NextHop], tools: Tools) -> list[Sett
     for number, hop in enumerate(hops, start=1):
         try:
             async with tools.hops.slot(hop):
-                content = await tools.load(job.message_id) if content is None else content
+                content = await tools.load(job) if content is None else content
                 done = await _rounds(job, waiting, hop, content, tools)
         except LeaseLostError:
             if settled:
@@ -137,7 +142,7 @@ async def _transaction(
     async def before_final_dot(offered: Sequence[int]) -> None:
         await tools.before_final_dot(job, [recipients[index] for index in offered])
 
-    envelope = _envelope(job, recipients)
+    envelope = _envelope(job, recipients, tools.return_domain(job))
     try:
         result, client = await tools.hops.send(next_hop, envelope, content, before_final_dot=before_final_dot)
     except NotConnectedError as exc:
@@ -150,17 +155,21 @@ async def _transaction(
     ]
 
 
-def _envelope(job: Job, recipients: Sequence[ClaimedRecipient]) -> Envelope:
+def _envelope(job: Job, recipients: Sequence[ClaimedRecipient], own_domain: str) -> Envelope:
     """With our own return path, where there is a bounce domain, and what the client asked of reports."""
     return Envelope(
         return_path(
-            job.reverse_path, reference=job.reference, recipients=[one.id for one in recipients], own_domain=""
+            job.reverse_path,
+            reference=job.reference,
+            recipients=[one.id for one in recipients],
+            own_domain=own_domain,
         ),
         tuple(one.address for one in recipients),
         job.smtputf8,
         ret=job.dsn_ret,
         envid=job.dsn_envid,
         dsn=tuple((one.dsn_notify, one.dsn_orcpt) for one in recipients),
+        requires_tls=job.requires_tls,
     )
 
 
@@ -188,7 +197,7 @@ def _settlement(
         reached_final_dot=reached,
         possibly_delivered=reached and reply is None,
         dsn_passed=result.dsn_passed,
-        host_failed=result.host_failed and (reply is None or 400 <= reply.code < 500),
+        host_failed=result.host_failed(index),
         conversation=result.conversation,
     )
 

@@ -1,6 +1,6 @@
 """The delivery loop of one worker process: claims by itself, delivers, settles, recovers, reports.
 
-Shapes  One asyncio loop in a thread of its own, started after the fork, with its own pool and sessions. It needs
+Shapes  One asyncio loop in a thread of its own, started after the fork, with its own connections and sessions. It needs
         PostgreSQL only: Redis shortens the wait between claims, Celery starts and stops it.
 Units   Pace: seconds. A lease is renewed at a quarter of its life; after three quarters unrenewed, no final dot.
 Errors  None end the loop: what a part raises is logged, and the part begins again.
@@ -10,42 +10,44 @@ Source  docs/flow.md, Delivery.
 import asyncio
 import os
 import socket
-import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
-from typing import Any, TypeVar
-from uuid import UUID
+from typing import TypeVar
 
-import psycopg
 import redis.asyncio
 from django.conf import settings
 from psycopg.types.json import Jsonb
-from psycopg_pool import PoolTimeout
 from redis.exceptions import RedisError
 
-from relay import delivery, limits, queue
+from relay import delivery, leases, limits, next_hop_troubles, queue
+from relay.bounces import reporter
 from relay.cancellation import cancel
-from relay.connections import Connection, make_pool
+from relay.connections import DATABASE_ERRORS, Connection, make_pool
 from relay.content import aload
+from relay.database import ONE_PLAN, connect
 from relay.delivery import Tools
+from relay.lanes import ASIDE_SECONDS, Lane, Lanes
+from relay.ledger import Ledger
 from relay.logs import get_logger
 from relay.models.messages import Route
 from relay.mx.route import MxRoute
-from relay.next_hops import NextHops
+from relay.next_hop_troubles import Trouble
+from relay.next_hops import CrowdedError, NextHops
 from relay.presence import forget_dead
-from relay.queue import Claim, ClaimedRecipient, Job, LeaseLostError, Settlement
+from relay.queue import Claim, Job, LeaseLostError, Room, Settlement
+from relay.signing import Signing
 from relay.smtp.client import Timeouts
 from relay.smtp.wakeup import CHANNEL
 
-CLAIM = 100  # recipients of one claim, which is also the most of one message in one transaction
-IN_HAND = 400  # recipients claimed for next hops, those that wait for a session included
+CLAIM = 200  # recipients of one claim, which is also the most of one message in one transaction
+PEEK_WINDOW = 500  # how far a claim looks for others behind lanes that are full, once in Pace.claim
+NEWEST_EACH = 4  # while there is more than one claim takes, each so many-th begins with what came last
 LARGE_OCTETS = 4 * 1024 * 1024
 LARGE_AT_ONCE = 4  # messages above it whose content is in memory
-DATABASE_ERRORS = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
 
 T = TypeVar("T")
 
@@ -68,10 +70,6 @@ class Pace:
     def renew(self) -> float:
         return self.lease / 4
 
-    @property
-    def no_final_dot_after(self) -> float:
-        return self.lease * 3 / 4
-
 
 class DeliveryLoop:
     """run() until stop(). Everything of it belongs to the event loop that runs it, but stop()."""
@@ -83,10 +81,21 @@ class DeliveryLoop:
         self._hops = NextHops(timeouts=timeouts)
         self._pool = make_pool(name=self.worker)
         self._mx = MxRoute(self._pool)
+        self._signing = Signing()
         self._wake, self._stopping = asyncio.Event(), asyncio.Event()
-        self._renewed: dict[UUID, float] = {}  # our leases, and when each was last known to be ours
-        self._jobs: dict[asyncio.Task[None], list[Job]] = {}
-        self._is_full = False  # more could be due than was claimed
+        self._lanes = Lanes(self._attempt)
+        self._ledger = Ledger(
+            self._pool,
+            worker=self.worker,
+            figures=self.figures,
+            lease=self.pace.lease,
+            retry=self.pace.retry,
+            on_free=self._free,
+        )
+        self._more = False  # more could be due than was claimed
+        self._claims = 0
+        self._peeked_at = float("-inf")
+        self._claiming: Connection | None = None
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._began = self._asked_to_stop = False
@@ -102,8 +111,10 @@ class DeliveryLoop:
             asyncio.create_task(self._forever(part, pause))
             for part, pause in (
                 (self._claim_and_start, 0.0),
-                (self._renew, self.pace.renew),
+                (self._ledger.renew, self.pace.renew),
+                *((part, 0.0) for part in self._ledger.parts),
                 (self._sweep, self.pace.sweep),
+                (self._report, self.pace.sweep),
                 (self._heartbeat, self.pace.heartbeat),
                 (self._listen, 0.0),
             )
@@ -137,87 +148,96 @@ class DeliveryLoop:
 
     async def _finish(self, parts: list[asyncio.Task[None]]) -> None:
         """Ends claiming, lets attempts in flight come to an end, and gives back what was not offered."""
-        claiming, renewing, *others = parts
-        await cancel([claiming, *others])
-        if self._jobs:
-            await asyncio.wait(self._jobs, timeout=self.pace.finish)
-        unfinished = list(self._jobs)
-        await cancel([*unfinished, renewing])
+        claiming, *keeping = parts[:4]
+        until = monotonic() + self.pace.finish
+        await cancel([claiming, *parts[4:]])
+        self._lanes.take_waiting()
+        unfinished = await self._lanes.end(timeout=self.pace.finish)
+        await self._ledger.finish(timeout=max(1.0, until - monotonic()))
+        await cancel(keeping)
         with suppress(*DATABASE_ERRORS):
             async with self._pool.connection() as connection:
-                await queue.give_back(connection, list(self._renewed))
                 await connection.execute("DELETE FROM relay_worker WHERE name = %s", [self.worker])
         await self._hops.close_idle(older_than=0)
         await self._mx.close()
+        if self._claiming:
+            await self._claiming.close()
         await self._pool.close()
-        log.info("delivery.stopped", worker=self.worker, unfinished=len(unfinished))
+        log.info("delivery.stopped", worker=self.worker, unfinished=unfinished)
 
     # --- Claiming ---
 
     async def _claim_and_start(self) -> None:
-        """One claim; then at once another while there is more, else a wait for a wake-up or the second's end."""
+        """One claim; then at once another while there is more and room for it, else a wait."""
         self._wake.clear()
-        began = monotonic()
-        async with self._pool.connection() as connection:
-            claim = await queue.claim(
-                connection,
-                limit=CLAIM,
-                routes=self._open_routes(),
-                worker=self.worker,
-                lease_seconds=self.pace.lease,
-            )
-        self._start(claim, began)
-        if claim.recipients + claim.parked < CLAIM:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self.pace.claim):
-                    await self._wake.wait()
+        room = self._lanes.room()
+        claim = await self._claim(room) if room.routes else Claim(())
+        self._more = bool(room.full) or not room.routes or claim.rows >= CLAIM
+        if claim.rows >= CLAIM and not self._is_looked_for_in_vain():
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.pace.claim):
+                await self._wake.wait()
 
-    def _open_routes(self) -> list[str]:
-        """Nothing is claimed for next hops that could not begin soon: another worker may have room."""
-        in_hand = sum(len(job.recipients) for jobs in self._jobs.values() for job in jobs)
-        self._is_full = in_hand >= IN_HAND
-        # What the sandbox keeps is settled at once: more of it in hand means that the database is slow.
-        rooms = ((Route.SANDBOX, 2 * IN_HAND), (Route.SMARTHOST, IN_HAND), (Route.MX, IN_HAND))
-        return [route for route, room in rooms if in_hand < room]
+    def _is_looked_for_in_vain(self) -> bool:
+        """Lanes are full, and others were looked for just now: to pass the full ones costs more than a wait."""
+        return bool(self._lanes.room().full) and monotonic() - self._peeked_at < self.pace.claim
+
+    async def _claim(self, room: Room) -> Claim:
+        began = monotonic()
+        self._claims += self._more
+        is_peek = bool(room.full)
+        connection = await self._claim_connection()
+        claim = await queue.claim(
+            connection,
+            limit=CLAIM,
+            room=room,
+            lease_seconds=self.pace.lease,
+            window=PEEK_WINDOW if is_peek else queue.WINDOW,
+            newest_first=self._more and self._claims % NEWEST_EACH == 0,
+        )
+        if is_peek and claim.rows < CLAIM:
+            self._peeked_at = began
+        self._start(claim, began)
+        return claim
+
+    async def _claim_connection(self) -> Connection:
+        if self._claiming is None or self._claiming.closed or self._claiming.broken:
+            self._claiming = await connect(application_name=f"gatepost {self.worker} claims", options=ONE_PLAN)
+        return self._claiming
 
     def _start(self, claim: Claim, began: float) -> None:
         self.figures["claimed"] += claim.recipients
-        kept: list[tuple[Job, Settlement]] = []
+        self.figures["put_aside"] += sum(claim.parked.values())
+        self._lanes.note_aside(claim.parked.items())
         for job in claim.jobs:
-            self._renewed[job.lease] = began
+            self._ledger.hold(job, began)
             if job.route == Route.SANDBOX:
-                kept += [(job, settlement) for settlement in delivery.keep(job)]
+                self._lanes.count(job, len(job.recipients))
+                self._ledger.settle(job, delivery.keep(job))
             else:
-                self._run([job], self._attempt(job))
-        if kept:
-            self._run([job for job in claim.jobs if job.route == Route.SANDBOX], self._settle(kept))
-
-    def _run(self, jobs: list[Job], work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._jobs[task] = jobs
-        task.add_done_callback(self._done)
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        jobs = self._jobs.pop(task, [])
-        if not task.cancelled():
-            if exc := task.exception():
-                self.figures["errors"] += 1
-                log.error("delivery.job_failed", exc_info=exc)
-            for job in jobs:  # what was not settled is not renewed: its lease ends, and it is tried again
-                self._renewed.pop(job.lease, None)
-        if self._is_full:
-            self._wake.set()
+                self._lanes.add(job)
 
     # --- Attempts ---
 
-    async def _attempt(self, job: Job) -> None:
-        tools = Tools(hops=self._hops, mx=self._mx, load=self._load, before_final_dot=self._before_final_dot)
+    async def _attempt(self, job: Job, lane: Lane) -> None:
+        tools = Tools(
+            hops=self._hops,
+            mx=self._mx,
+            load=self._load,
+            before_final_dot=self._ledger.before_final_dot,
+            return_domain=self._return_domain,
+        )
         try:
             if job.size_octets > LARGE_OCTETS:
                 async with self._large:
                     settlements = await delivery.attempt(job, tools)
             else:
                 settlements = await delivery.attempt(job, tools)
+        except CrowdedError:
+            self._lanes.note_crowded(lane)
+            self._ledger.put_back(job, recipients=len(job.recipients), wait_seconds=ASIDE_SECONDS[0])
+            return
         except (LeaseLostError, *DATABASE_ERRORS) as exc:
             self.figures["leases_lost"] += 1
             log.warning("delivery.lease_lost", message=str(job.message_id), error=type(exc).__name__)
@@ -226,70 +246,71 @@ class DeliveryLoop:
             self.figures["errors"] += 1
             log.exception("delivery.attempt_failed", message=str(job.message_id))
             settlements = delivery.unexpected(job, exc)
-        if settlements:
-            await self._settle([(job, settlement) for settlement in settlements])
+        self._ledger.settle(job, settlements)
         if len(settlements) < len(job.recipients):
-            # If the lease is ours after all, nobody need wait for its end; what reached the final dot stays leased.
-            await self._insist(lambda connection: queue.give_back(connection, [job.lease]))
+            self._ledger.put_back(job, recipients=len(job.recipients) - len(settlements))
+        if settlements:
+            await self._judge(lane, settlements)
 
-    async def _load(self, message_id: UUID) -> bytes:
-        async with self._pool.connection() as connection:
-            return await aload(connection, message_id)
+    async def _load(self, job: Job) -> bytes:
+        content = job.content
+        if content is None:
+            async with self._pool.connection() as connection:
+                content = await aload(connection, job.message_id)
+        return await self._signing.signed(
+            self._pool, content, organization_id=job.organization_id, header_from=job.header_from
+        )
 
-    async def _before_final_dot(self, job: Job, recipients: Sequence[ClaimedRecipient]) -> None:
-        """Raises LeaseLostError unless the lease is surely still ours."""
-        self._demand_fresh(job)
+    def _return_domain(self, job: Job) -> str:
+        return self._signing.return_domain(organization_id=job.organization_id, header_from=job.header_from)
+
+    async def _judge(self, lane: Lane, settlements: Sequence[Settlement]) -> None:
+        """Whether this lane can be used: all workers are told when it cannot, and when it can again."""
+        if not all(one.host_failed for one in settlements):
+            was_in_trouble = lane.failures > 0
+            lane.went()
+            if was_in_trouble:
+                await self._tell(next_hop_troubles.recovered, lane.name)
+        elif lane.is_alive():
+            lane.limit = max(1, lane.limit // 2)  # the others go: this was one too many
+        else:
+            trouble = await self._tell(next_hop_troubles.failed, lane.name, settlements[-1].reply)
+            if trouble is not None:
+                self._hold_up(lane, trouble)
+
+    async def _tell(self, told: Callable[..., Awaitable[T]], *words: str) -> T | None:
         try:
             async with self._pool.connection() as connection:
-                await queue.mark_final_dot(connection, job, recipients)
-        except DATABASE_ERRORS as exc:
-            raise LeaseLostError("The database is away.") from exc
-        self._demand_fresh(job)  # the mark may have waited for the database
+                return await told(connection, *words)
+        except DATABASE_ERRORS:
+            return None  # the next message in this lane is tried as this one was
 
-    def _demand_fresh(self, job: Job) -> None:
-        if monotonic() - self._renewed.get(job.lease, float("-inf")) > self.pace.no_final_dot_after:
-            raise LeaseLostError("The lease was not renewed in time.")
+    def _hold_up(self, lane: Lane, trouble: Trouble) -> None:
+        """What waits in a blocked lane goes back to the queue, where the claims put it aside."""
+        lane.failures = trouble.failures
+        if trouble.seconds and (jobs := self._lanes.take_waiting([lane])):
+            self._ledger.put_all_back(jobs, wait_seconds=0)
+            self._wake.set()
 
-    async def _settle(self, settlements: list[tuple[Job, Settlement]]) -> None:
-        """Writes results down, however long the database is away: what the next hop has taken must not go again."""
-        owned = await self._insist(lambda connection: queue.settle(connection, settlements))
-        for job, settlement in settlements:
-            self._renewed.pop(job.lease, None)
-            if settlement.recipient.id in owned:
-                self.figures[str(settlement.outcome)] += 1
-            else:
-                self.figures["leases_lost"] += 1
-                log.warning("delivery.settled_too_late", message=str(job.message_id), outcome=str(settlement.outcome))
-
-    async def _insist(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """Does it again until the database has done it."""
-        while True:
-            try:
-                async with self._pool.connection() as connection:
-                    return await work(connection)
-            except DATABASE_ERRORS:
-                self.figures["settles_late"] += 1
-                log.warning("delivery.settle_waits")
-                await asyncio.sleep(self.pace.retry)
+    def _free(self, job: Job, recipients: int) -> None:
+        self._lanes.count(job, -recipients)
+        if self._more and self._lanes.has_room_for(job):
+            self._wake.set()
 
     # --- The parts beside ---
-
-    async def _renew(self) -> None:
-        if not (leases := list(self._renewed)):
-            return
-        began = monotonic()
-        async with self._pool.connection() as connection:
-            held = await queue.renew(connection, leases, lease_seconds=self.pace.lease)
-        for lease in leases:
-            if lease in self._renewed:
-                self._renewed[lease] = began if lease in held else float("-inf")
 
     async def _sweep(self) -> None:
         """Takes back lapsed leases, releases held mail that fits by now, closes sessions that lie idle."""
         await self._hops.close_idle()
+        self._lanes.forget_idle()
+        waiting = self._lanes.with_waiting()
         async with self._pool.connection() as connection:
-            recovered = await queue.recover(connection)
+            recovered = await leases.recover(connection)
             released = await limits.release_held(connection)
+            blocked = await next_hop_troubles.blocked(connection, [lane.name for lane in waiting]) if waiting else {}
+        for lane in waiting:
+            if lane.name in blocked:
+                self._hold_up(lane, blocked[lane.name])
         self.figures["recovered"] += recovered
         self.figures["released"] += released
         if recovered:
@@ -297,8 +318,20 @@ class DeliveryLoop:
         if recovered or released:
             self._wake.set()
 
+    async def _report(self) -> None:
+        """Writes what senders are to be told of failures and delays."""
+        async with self._pool.connection() as connection:
+            if await reporter.write_due(connection):
+                self._wake.set()
+
     async def _heartbeat(self) -> None:
-        figures = {**self.figures, "in_flight": len(self._jobs), "sessions": self._hops.open_sessions}
+        figures = {
+            **self.figures,
+            "in_flight": self._lanes.running,
+            "in_hand": self._lanes.in_hand,
+            "lanes": len(self._lanes),
+            "sessions": self._hops.open_sessions,
+        }
         async with self._pool.connection() as connection:
             await connection.execute(
                 """
@@ -334,35 +367,3 @@ class DeliveryLoop:
             with suppress(RedisError, OSError):
                 await client.aclose()
         await asyncio.sleep(self.pace.redis_retry)
-
-
-# --- In a thread of a worker process ----------------------------------------------------------------------------------
-
-
-class LoopThread:
-    """A delivery loop in a thread: made after the fork, one for each process."""
-
-    def __init__(self, *, pace: Pace | None = None) -> None:
-        self._pace = pace
-        self._delivery: DeliveryLoop | None = None
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="delivery", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Returns when the loop has ended, or its time for that is over."""
-        self._ended.set()
-        if self._delivery:
-            self._delivery.stop()
-        self._thread.join((self._pace or Pace()).finish + 5)
-
-    def _run(self) -> None:
-        while not self._ended.is_set():
-            try:
-                self._delivery = DeliveryLoop(pace=self._pace)
-                asyncio.run(self._delivery.run())
-            except Exception:
-                log.exception("delivery.ended")
-                self._ended.wait(1)

@@ -1,13 +1,13 @@
 """Sessions with next hops, kept and used again, and never too many at once.
 
 Shapes  A slot is the right to one session with one next hop. Idle sessions lie last-in first-out, so that those not
-        needed grow old and are closed.
-Units   per_hop, in_all: sessions at a time of this process.
-Errors  NotConnectedError, from the client.
+        needed grow old and are closed; the oldest of them is, where a new one would be too many.
+Units   per_hop, in_all: sessions at a time of this process, the idle ones included.
+Errors  NotConnectedError, from the client. CrowdedError: enough mail waits for this next hop already.
 """
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from time import monotonic
@@ -17,10 +17,15 @@ from django.conf import settings
 from relay.smtp.client import BeforeFinalDot, Client, Envelope, Result, Timeouts
 from relay.smtp.next_hop import NextHop
 
-PER_HOP = 10
-IN_ALL = 50
+PER_HOP = 20
+IN_ALL = 200
+CROWD = 40  # mail of other lanes that waits for the same next hop: many domains may have one server
 IDLE_SECONDS = 25.0
 MESSAGES_A_SESSION = 100
+
+
+class CrowdedError(Exception):
+    """So many wait for this next hop that more would only take the room of others."""
 
 
 class NextHops:
@@ -30,14 +35,33 @@ class NextHops:
         self._timeouts = timeouts
         self._slots: dict[NextHop, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(per_hop))
         self._all_slots = asyncio.Semaphore(in_all)
+        self._in_all = in_all
+        self._queueing: Counter[NextHop] = Counter()
+        self._using: Counter[NextHop] = Counter()  # those that queue included
         self._idle: dict[NextHop, list[tuple[float, Client]]] = defaultdict(list)
         self.open_sessions = 0
 
     @asynccontextmanager
     async def slot(self, next_hop: NextHop) -> AsyncIterator[None]:
         """Waits for the right to a session. The hop's own bound comes first: a slow hop must not hold the others'."""
-        async with self._slots[next_hop], self._all_slots:
-            yield
+        own = self._slots[next_hop]
+        if own.locked() and self._queueing[next_hop] >= CROWD:
+            raise CrowdedError
+        self._queueing[next_hop] += 1
+        self._using[next_hop] += 1
+        try:
+            async with own:
+                self._queueing[next_hop] -= 1
+                try:
+                    async with self._all_slots:
+                        yield
+                finally:
+                    self._queueing[next_hop] += 1
+        finally:
+            self._queueing[next_hop] -= 1
+            self._using[next_hop] -= 1
+            if not self._using[next_hop]:
+                del self._using[next_hop], self._queueing[next_hop], self._slots[next_hop]
 
     async def send(
         self, next_hop: NextHop, envelope: Envelope, content: bytes, *, before_final_dot: BeforeFinalDot
@@ -77,6 +101,8 @@ class NextHops:
         return await self._connect(next_hop), False
 
     async def _connect(self, next_hop: NextHop) -> Client:
+        if self.open_sessions >= self._in_all:
+            await self._close_oldest()
         client = await Client.connect(next_hop, local_name=settings.GATEPOST_HOSTNAME, timeouts=self._timeouts)
         self.open_sessions += 1
         return client
@@ -88,6 +114,13 @@ class NextHops:
     async def _retire(self, client: Client) -> None:
         self.open_sessions -= 1
         await client.quit()
+
+    async def _close_oldest(self) -> None:
+        """Slots bound what is busy; so among so many open sessions one is idle, unless it is just being closed."""
+        idle = [(clients[0][0], next_hop) for next_hop, clients in self._idle.items() if clients]
+        if idle:
+            _since, next_hop = min(idle, key=lambda each: each[0])
+            await self._retire(self._idle[next_hop].pop(0)[1])
 
     async def close_idle(self, *, older_than: float = IDLE_SECONDS) -> None:
         """Takes leave of sessions that have not been needed for so many seconds."""

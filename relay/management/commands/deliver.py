@@ -11,6 +11,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from relay.loop import DeliveryLoop, Pace
+from relay.loop_thread import run_by_uvloop
 from relay.queue import LEASE_SECONDS
 
 
@@ -22,7 +23,7 @@ class Command(BaseCommand):
         parser.add_argument("--finish-seconds", type=float, default=Pace().finish, help="for what is in flight")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        asyncio.run(self._run(Pace(lease=options["lease_seconds"], finish=options["finish_seconds"])))
+        run_by_uvloop(self._run(Pace(lease=options["lease_seconds"], finish=options["finish_seconds"])))
 
     async def _run(self, pace: Pace) -> None:
         delivery = DeliveryLoop(pace=pace)

@@ -9,7 +9,8 @@ import redis.asyncio
 from django.conf import settings
 
 from accounts.models import Organization
-from relay.loop import LoopThread, Pace
+from relay.loop import Pace
+from relay.loop_thread import LoopThread
 from relay.models import DeliveryAttempt, Recipient, Worker
 from tests.relay.delivery.running import (
     ABC,
@@ -123,8 +124,8 @@ async def test_no_final_dot_after_45_seconds_without_renewal(alice_org: Organiza
     await amake_message(alice_org, route="smarthost")
 
     async def time_passes() -> str:
-        for lease in delivery._renewed:
-            delivery._renewed[lease] -= 46
+        for lease in delivery._ledger._renewed:
+            delivery._ledger._renewed[lease] -= 46
         return "354 Go on"
 
     async with ScriptedServer({"DATA": [time_passes, "354 Go on"]}) as server:
