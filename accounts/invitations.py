@@ -23,6 +23,7 @@ from accounts.mail import link, send_mail
 from accounts.members import add_member
 from accounts.models import Invitation, Membership, Organization, Role, User
 from accounts.organizations import create_organization
+from accounts.plans import PlanFull, refuse_if_full
 from audit.changes import Actor, record_change
 from audit.models import ChangeEvent
 
@@ -139,10 +140,19 @@ def _refuse_or_replace(email: str, organization: Organization | None, now: datet
             raise InvitationRefused(_("This person is a member already."), code="member")
     waiting = Invitation.objects.filter(organization=organization, accepted_at=None)
     waiting.filter(email=email).delete()
+    if organization is not None:
+        _refuse_beyond_plan(organization)
     if organization is not None and waiting.filter(expires_at__gt=now).count() >= OPEN_AT_MOST:
         raise InvitationRefused(_("Too many open invitations. Withdraw some first."), code="too_many")
     if organization is not None and _sent_within_a_day(organization, now) >= SENT_A_DAY:
         raise InvitationRefused(_("Too many invitations today. Send the others tomorrow."), code="too_many")
+
+
+def _refuse_beyond_plan(organization: Organization) -> None:
+    try:
+        refuse_if_full(organization, "members")
+    except PlanFull as full:
+        raise InvitationRefused(full) from None
 
 
 def _sent_within_a_day(organization: Organization, now: datetime) -> int:

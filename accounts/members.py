@@ -7,9 +7,10 @@ Errors  MemberRefused: LastOwner (an organization keeps an owner) or NotYours (o
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from accounts.models import Membership, Organization, Role, User
+from accounts.models import Invitation, Membership, Organization, Role, User
 from accounts.roles import TEAM_CHANGE, can, may_give
 from audit.changes import Actor, record_change
 
@@ -24,6 +25,12 @@ class LastOwner(MemberRefused):
 
 class NotYours(MemberRefused):
     """The one who acts has not the role for it."""
+
+
+def members_of(organization_id: int) -> int:
+    """How many count against the plan: members, and who is invited."""
+    invited = Invitation.objects.filter(organization=organization_id, accepted_at=None, expires_at__gt=timezone.now())
+    return Membership.objects.filter(organization=organization_id).count() + invited.count()
 
 
 def add_member(organization: Organization, *, user: User, role: str, actor: Actor) -> Membership:

@@ -16,6 +16,8 @@ from django.db.models.functions import Lower
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+import accounts.billing.models  # noqa: F401  # tables of this app that stand in a file of their own
+
 
 class UserManager(BaseUserManager["User"]):
     def create_user(self, email: str, password: str | None = None, **fields: Any) -> "User":
@@ -72,6 +74,7 @@ class Organization(models.Model):
     class State(models.TextChoices):
         PENDING = "pending", _("Pending")  # sandbox route only, until an operator activates it
         ACTIVE = "active", _("Active")
+        HELD = "held", _("Held")  # payment is overdue: what was accepted waits, new mail is put off
         SUSPENDED = "suspended", _("Suspended")
 
     name = models.CharField(_("Name"), max_length=120)
@@ -137,17 +140,33 @@ class Invitation(models.Model):
 
 
 class Plan(models.Model):
-    """A tier that is sold. The four of the start are made by a migration; operators edit them later."""
+    """One version of a tier. The four of the start are made by a migration; an edit makes the next version.
 
-    code = models.SlugField(max_length=32, unique=True)
-    name = models.CharField(max_length=64)
-    price_cents = models.PositiveIntegerField()
-    currency = models.CharField(max_length=3, default="USD")
-    recipients_per_hour = models.PositiveIntegerField()
-    smtp_users_max = models.PositiveIntegerField(null=True, blank=True)
-    retention_days = models.PositiveIntegerField(default=30)
-    is_visible = models.BooleanField(default=True)
-    position = models.PositiveSmallIntegerField(default=0)
+    What was bought stays as it was: a subscription keeps its version until it is changed to another plan.
+    """
+
+    code = models.SlugField(max_length=32)
+    version = models.PositiveIntegerField(default=1)
+    superseded_at = models.DateTimeField(null=True, blank=True)  # of the present version: null
+    name = models.CharField(_("Name"), max_length=64)
+    price_cents = models.PositiveIntegerField(_("Price a month, in cents"))
+    currency = models.CharField(_("Currency"), max_length=3, default="USD")
+    recipients_per_hour = models.PositiveIntegerField(_("Emails an hour"))
+    smtp_users_max = models.PositiveIntegerField(_("SMTP users"), null=True, blank=True)  # of each _max, null: no bound
+    app_passwords_max = models.PositiveIntegerField(_("App passwords"), null=True, blank=True)
+    members_max = models.PositiveIntegerField(_("Members"), null=True, blank=True)
+    domains_max = models.PositiveIntegerField(_("Sending domains"), null=True, blank=True)
+    retention_days = models.PositiveIntegerField(_("Days that messages are kept"), default=30)
+    is_visible = models.BooleanField(_("On sale"), default=True)
+    position = models.PositiveSmallIntegerField(_("Place in the list"), default=0)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["code", "version"], name="plan_version"),
+            models.UniqueConstraint(
+                fields=["code"], condition=models.Q(superseded_at__isnull=True), name="plan_present_version"
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -159,6 +178,16 @@ class Subscription(models.Model):
     organization = models.OneToOneField(Organization, on_delete=models.CASCADE, related_name="subscription")
     plan = models.ForeignKey(Plan, on_delete=models.PROTECT)
     started_at = models.DateTimeField(default=timezone.now)
+    # Months are counted from the anchor, so that one that began on the 31st ends on the last day of shorter ones.
+    anchor_at = models.DateTimeField(null=True, blank=True)  # null: not billed yet
+    period_start = models.DateTimeField(null=True, blank=True)
+    period_end = models.DateTimeField(null=True, blank=True)
+    next_plan = models.ForeignKey(Plan, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    # What dunning did to the organization's state, and a payment undoes: "", "hold" or "suspend".
+    dunning = models.CharField(max_length=10, blank=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["period_end"], name="subscription_period_end")]
 
 
 class ApiKey(models.Model):

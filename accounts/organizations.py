@@ -39,7 +39,9 @@ def create_organization(
     """A given slug that is taken raises IntegrityError; a derived one gets a random end until it is free."""
     with transaction.atomic():
         organization = _insert(name, state, slug)
-        Subscription.objects.create(organization=organization, plan=Plan.objects.get(code=plan_code))
+        Subscription.objects.create(
+            organization=organization, plan=Plan.objects.get(code=plan_code, superseded_at=None)
+        )
         Membership.objects.create(user=owner, organization=organization, role=Role.OWNER)
         record_change(
             "organization.created",
@@ -64,6 +66,11 @@ def suspend(organization: Organization, *, reason: str, actor: Actor) -> None:
     _change_state(
         organization, Organization.State.SUSPENDED, reason=reason.strip(), action="organization.suspended", actor=actor
     )
+
+
+def hold(organization: Organization, *, reason: str, actor: Actor) -> None:
+    """New mail is put off with 450 and what was accepted waits, until it is activated again; the panel stays open."""
+    _change_state(organization, Organization.State.HELD, reason=reason, action="organization.held", actor=actor)
 
 
 def system_organization() -> Organization:

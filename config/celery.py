@@ -14,6 +14,7 @@ from celery.signals import worker_process_init, worker_process_shutdown, worker_
 
 if TYPE_CHECKING:
     from relay.loop_thread import LoopThread
+
     from relay.webhooks.sender import SenderThread
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
@@ -33,6 +34,7 @@ app.conf.update(
         "roll up logins": {"task": "relay.tasks.roll_up_logins", "schedule": 120.0},
         "fetch outside keys": {"task": "relay.tasks.fetch_outside_keys", "schedule": 60.0},
         "watch for anomalies": {"task": "relay.tasks.watch_for_anomalies", "schedule": 60.0},
+        "bill": {"task": "relay.tasks.bill", "schedule": 60.0},
         "run queue actions": {"task": "relay.tasks.run_queue_actions", "schedule": 5.0},
         "sum up the queue": {"task": "relay.tasks.sum_up_queue", "schedule": 30.0},
         "anchor changes": {"task": "relay.tasks.anchor_changes", "schedule": crontab(hour="0", minute="17")},
@@ -55,6 +57,7 @@ _delivery: "list[LoopThread | SenderThread]" = []  # of this process
 
 def start_delivery(**_signal: Any) -> None:
     from relay.loop_thread import LoopThread
+
     from relay.webhooks.sender import SenderThread
 
     if not _delivery:  # the pool solo sends the children's signal as well

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import secrets
+from decimal import Decimal
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,22 @@ def env_int(name: str, default: int) -> int:
         return int(value)
     except ValueError:
         raise ImproperlyConfigured(f"{name} must be a whole number, not {value!r}.") from None
+
+
+def env_percent(name: str) -> Decimal:
+    """A rate like 19 or 7.7; nothing is 0."""
+    text = env(name, "0")
+    if not re.fullmatch(r"[0-9]{1,2}(\.[0-9]{1,2})?", text):
+        raise ImproperlyConfigured(f"{name} is {text!r}: write percent, like 19 or 7.7.")
+    return Decimal(text)
+
+
+def env_days(name: str, default: tuple[int, ...]) -> tuple[int, ...]:
+    """Numbers of days in ascending order."""
+    entries = env_list(name)
+    if not all(re.fullmatch(r"[0-9]{1,3}", entry) for entry in entries):
+        raise ImproperlyConfigured(f"{name} is {','.join(entries)!r}: write days, like 1,7.")
+    return tuple(sorted({int(entry) for entry in entries})) or default
 
 
 def env_list(name: str) -> list[str]:
@@ -285,6 +302,23 @@ AXES_IPWARE_PROXY_COUNT = env_int("GATEPOST_PROXY_COUNT", 0)
 
 # Counts of account mails and of forms that strangers send. Django's own 300 entries would be pushed out by a flood.
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "OPTIONS": {"MAX_ENTRIES": 100_000}}}
+
+# --- Billing -------------------------------------------------------------------------------------------------------
+
+GATEPOST_BILLING = env_choice("GATEPOST_BILLING", ("manual", "off"), "manual")
+GATEPOST_INVOICE_SERIES = env("GATEPOST_INVOICE_SERIES", "GP")
+GATEPOST_INVOICE_SELLER = env("GATEPOST_INVOICE_SELLER").replace("|", "\n")
+GATEPOST_TAX_NAME = env("GATEPOST_TAX_NAME", "VAT")
+GATEPOST_TAX_RATE = env_percent("GATEPOST_TAX_RATE")
+GATEPOST_PAYMENT_DAYS = env_int("GATEPOST_PAYMENT_DAYS", 14)
+# Days after an invoice was due.
+GATEPOST_REMINDER_DAYS = env_days("GATEPOST_REMINDER_DAYS", (1, 7))
+GATEPOST_HOLD_DAYS = env_int("GATEPOST_HOLD_DAYS", 14)
+GATEPOST_SUSPEND_DAYS = env_int("GATEPOST_SUSPEND_DAYS", 30)
+if not GATEPOST_HOLD_DAYS <= GATEPOST_SUSPEND_DAYS:
+    raise ImproperlyConfigured("GATEPOST_SUSPEND_DAYS is less than GATEPOST_HOLD_DAYS: holding comes first.")
+if not re.fullmatch(r"[A-Z0-9]{1,15}", GATEPOST_INVOICE_SERIES):
+    raise ImproperlyConfigured("GATEPOST_INVOICE_SERIES: 1 to 15 capital letters and digits.")
 
 # --- Addresses outside, which customers choose ---------------------------------------------------------------------
 

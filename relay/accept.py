@@ -35,7 +35,7 @@ from relay.models import Recipient, SmtpUser
 from relay.models.messages import Route
 from relay.queue import NEVER
 from relay.statements import Parameter, Statements, array, bytea_array
-from relay.submission import Accepted, Ended, Envelope, Outcome, Submission
+from relay.submission import Accepted, Ended, Envelope, Outcome, PaymentDue, Submission
 from relay.windows import Window
 
 BEGIN, COMMIT, ROLLBACK = "BEGIN", "COMMIT", "ROLLBACK"
@@ -120,12 +120,14 @@ class Reading:
             len(submission.recipients),
         )
 
-    def obstacle_to(self, submission: Submission) -> Ended | None:
+    def obstacle_to(self, submission: Submission) -> Ended | PaymentDue | None:
         sender = self.senders.get(submission.smtp_user_id)
         if sender is None or sender.disabled:
             return Ended(Reason.USER_DISABLED)
         if sender.organization_state == Organization.State.SUSPENDED:
             return Ended(Reason.ORGANIZATION_SUSPENDED)
+        if sender.organization_state == Organization.State.HELD:
+            return PaymentDue()
         if submission.token is not None:
             if submission.token.epoch != sender.token_epoch:
                 return Ended(Reason.REVOKED)
@@ -209,7 +211,7 @@ class Acceptor:
         outcomes: list[Outcome] = []
         held: dict[int, int] = {}
         for submission, need in zip(batch, asked, strict=True):
-            if isinstance(need, Ended):
+            if isinstance(need, Ended | PaymentDue):
                 outcomes.append(need)
                 continue
             outcome: Outcome = decide(need, reading.rows, now=reading.now) or ACCEPTED
@@ -221,11 +223,11 @@ class Acceptor:
             outcomes.append(outcome)
         return outcomes
 
-    def _asked(self, batch: Sequence[Submission], reading: Reading) -> list[Need | Ended]:
+    def _asked(self, batch: Sequence[Submission], reading: Reading) -> list[Need | Ended | PaymentDue]:
         """What each message asks of the windows, or why it is over. Raises RowsMissing unless all are locked."""
         if len(self._scopes) > self.KNOWN_MAX:
             self._scopes.clear()
-        asked: list[Need | Ended] = []
+        asked: list[Need | Ended | PaymentDue] = []
         missing: set[Key] = set()
         for submission in batch:
             obstacle = reading.obstacle_to(submission)

@@ -19,6 +19,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from accounts import plans
 from accounts.models import Organization, User
 from audit.changes import Actor, record_change
 from audit.models import Reason
@@ -255,6 +256,8 @@ def create_app_password(
 ) -> NewAppPassword:
     """Makes a secret, stores what verifies it, and returns it this once. Raises Disabled, AllowlistNeeded, PlanFull,
     PolicyRefused. Without an end it gets the latest that the organization's policy allows."""
+    if replaces is None:  # in an overlap both count as one
+        _refuse_passwords_beyond_plan(smtp_user.organization)
     row = SmtpUser.objects.select_for_update(no_key=True).get(pk=smtp_user.pk)
     _refuse_app_password(row, name=name.strip(), kind=kind, expires_at=expires_at, replaces=replaces)
     expires_at = password_policy.end_within(row.organization_id, expires_at, kind=kind)
@@ -310,6 +313,12 @@ def smtp_users_of(organization_id: int) -> int:
     return SmtpUser.objects.filter(organization_id=organization_id, disabled_at=None).count()
 
 
+def app_passwords_of(organization_id: int) -> int:
+    """How many app passwords count against the plan: those that have not ended."""
+    rows = AppPassword.objects.filter(smtp_user__organization=organization_id, revoked_at=None)
+    return rows.exclude(expires_at__lte=timezone.now()).count()
+
+
 def _checked_name(name: str, organization: Organization) -> str:
     name = name.strip().lower()
     room = USERNAME_MAX - len(organization.slug) - 1
@@ -345,6 +354,15 @@ def _refuse_beyond_plan(organization: Organization) -> None:
     most = organization.subscription.plan.smtp_users_max
     if most is not None and smtp_users_of(organization.pk) >= most:
         raise PlanFull(_("The plan has room for %(most)d SMTP users."), code="plan", params={"most": most})
+
+
+def _refuse_passwords_beyond_plan(organization: Organization) -> None:
+    if organization.subscription.plan.app_passwords_max is not None:
+        _lock_against_plan(organization.pk)
+        try:
+            plans.refuse_if_full(organization, "app_passwords")
+        except plans.PlanFull as full:
+            raise PlanFull(full) from None
 
 
 def _refuse_app_password(

@@ -4,7 +4,7 @@ Shapes  A sender pattern is one address ("news@example.com") or "@example.com": 
 Errors  DomainRefused (a ValidationError) with words for a form.
 Source  RFC 5321 4.1.2 (Mailbox), RFC 5890 (A-labels).
 
-Until domains are proved by DNS, an operator marks one as verified, and the mark is recorded.
+A domain is verified by its DNS (relay.dns_records.keep), or by an operator's word, which is recorded here.
 """
 
 import re
@@ -17,12 +17,14 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from accounts.models import Organization, User
+from accounts.plans import PlanFull, refuse_if_full
 from audit.changes import Actor, record_change
 from relay.changes import announce
 from relay.models import Proof, SenderAddress, SendingDomain, SmtpUser
 
 # Two readings of IDNA disagree on these: mapped by one, names of their own by the other. A-labels say which is meant.
 DEVIATIONS = frozenset("ßς\u200c\u200d")
+DOMAINS_MAX = 1000  # each is asked about again and again
 LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?")
 
 
@@ -67,6 +69,9 @@ def canonical_sender(text: str) -> str:
 @transaction.atomic
 def add_domain(organization: Organization, *, name: str, actor: Actor) -> SendingDomain:
     name = canonical_domain(name)
+    _refuse_beyond_plan(organization)
+    if organization.domains.count() >= DOMAINS_MAX:
+        raise DomainRefused(_("An organization can have %(most)d domains."), code="full", params={"most": DOMAINS_MAX})
     domain, made = SendingDomain.objects.get_or_create(organization=organization, name=name)
     if not made:
         raise DomainRefused(_("%(name)s is in the list already."), code="duplicate", params={"name": name})
@@ -79,6 +84,11 @@ def remove_domain(domain: SendingDomain, *, actor: Actor) -> None:
     """Senders of the domain stay in their lists; they are refused until it is added and verified again."""
     _changed(domain, "domain.removed", actor)
     domain.delete()
+
+
+def is_held_elsewhere(domain: SendingDomain) -> bool:
+    """Another organization has it verified."""
+    return SendingDomain.objects.filter(name=domain.name, verified_at__isnull=False).exclude(pk=domain.pk).exists()
 
 
 @transaction.atomic
@@ -128,6 +138,19 @@ def add_sender(smtp_user: SmtpUser, *, pattern: str, actor: Actor) -> SenderAddr
 def remove_sender(sender: SenderAddress, *, actor: Actor) -> None:
     _sender_changed(sender, "sender.removed", actor)
     sender.delete()
+
+
+def domains_of(organization_id: int) -> int:
+    """How many count against the plan."""
+    return SendingDomain.objects.filter(organization=organization_id).count()
+
+
+def _refuse_beyond_plan(organization: Organization) -> None:
+    Organization.objects.select_for_update(no_key=True).get(pk=organization.pk)  # one at a time against the number
+    try:
+        refuse_if_full(organization, "domains")
+    except PlanFull as full:
+        raise DomainRefused(full) from None
 
 
 def _changed(domain: SendingDomain, action: str, actor: Actor) -> None:

@@ -197,7 +197,7 @@ HELD_ORGANIZATIONS = """
     SELECT DISTINCT message.organization_id FROM relay_recipient held
     JOIN relay_message message ON message.id = held.message_id
     JOIN accounts_organization customer ON customer.id = message.organization_id
-    WHERE held.state = 'held' AND held.due_at < '9999-01-01 00:00+00' AND customer.state <> 'suspended'
+    WHERE held.state = 'held' AND held.due_at < '9999-01-01 00:00+00' AND customer.state NOT IN ('suspended', 'held')
 """
 HELD_MESSAGES = """
     SELECT message.id, message.smtp_user_id, host(message.client_ip), count(*), plan.recipients_per_hour,
@@ -205,7 +205,8 @@ HELD_MESSAGES = """
     FROM relay_message message
     JOIN relay_recipient held ON held.message_id = message.id AND held.state = 'held'
          AND held.due_at < '9999-01-01 00:00+00'
-    JOIN accounts_organization customer ON customer.id = message.organization_id AND customer.state <> 'suspended'
+    JOIN accounts_organization customer ON customer.id = message.organization_id
+         AND customer.state NOT IN ('suspended', 'held')
     JOIN accounts_subscription bought ON bought.organization_id = message.organization_id
     JOIN accounts_plan plan ON plan.id = bought.plan_id
     LEFT JOIN relay_smtpuser smtp_user ON smtp_user.id = message.smtp_user_id

@@ -159,7 +159,7 @@ WITH waiting AS (
 ), due AS (
     SELECT own.id, own.address, mail.*, way.lane,
            CASE WHEN mail.route = 'hold' THEN 'hold'
-                WHEN mail.state = 'suspended' THEN 'suspended'
+                WHEN mail.state IN ('suspended', 'held') THEN 'suspended'
                 WHEN way.lane IN (SELECT lane FROM relay_nexthoptrouble WHERE blocked_until > now())
                      AND mail.received_at > now() - %(give_up)s THEN 'blocked'
                 WHEN way.lane IN (SELECT unnest(%(slow)s::text[])) THEN 'slow'
@@ -183,7 +183,7 @@ WITH waiting AS (
                     END AS lane
     ) way
     WHERE own.state = 'queued' AND own.lease IS NULL AND own.due_at <= now()
-      AND (mail.route = 'hold' OR mail.state = 'suspended'
+      AND (mail.route = 'hold' OR mail.state IN ('suspended', 'held')
            OR mail.route = ANY(%(routes)s::text[]) AND NOT way.lane IN (SELECT unnest(%(full)s::text[])))
     LIMIT %(limit)s FOR NO KEY UPDATE OF own SKIP LOCKED
 ), parked AS (

@@ -273,6 +273,14 @@ EXPLANATIONS: Final[dict[Reply, Explanation]] = {
         ),
         Place.PLAN,
     ),
+    replies.PAYMENT_DUE: Explanation(
+        _(
+            "An invoice is overdue, so the operator's rules hold all sending: what was accepted before waits, and new"
+            " mail is put off. Nothing is lost; mail servers try again by themselves."
+        ),
+        _("Pay the invoice that the page of the plan names. Sending goes on within a minute of the payment."),
+        Place.PLAN,
+    ),
     replies.NEVER_FITS: Explanation(
         _("The message has more recipients than the limit allows in a whole hour, so waiting does not help."),
         _("Send it to fewer recipients at once, or choose a larger plan."),

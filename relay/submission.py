@@ -93,7 +93,12 @@ class Unavailable:
     disk_is_full: bool = False  # PostgreSQL said so (53100)
 
 
-Outcome = Accepted | OverLimit | Ended | Unavailable
+@dataclass(frozen=True, slots=True)
+class PaymentDue:
+    """Not accepted: the organization's sending is held until it has paid."""
+
+
+Outcome = Accepted | OverLimit | Ended | PaymentDue | Unavailable
 
 
 class Writes(Protocol):

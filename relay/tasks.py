@@ -9,6 +9,8 @@ from typing import cast
 
 from celery import shared_task
 
+from accounts.billing.dunning import run as draw_dunning_steps
+from accounts.billing.subscriptions import renew_due
 from accounts.retention import delete_ended_sessions, delete_old_failures
 from audit.anomalies.cases import forget_old_cases
 from audit.anomalies.watch import forget_old_habits, watch
@@ -20,6 +22,7 @@ from relay.alarms import delete_told as delete_told_alarms
 from relay.alarms import handle_waiting as handle_alarms
 from relay.alert_mail import send_due_alert_mails
 from relay.anchors import send_anchors
+from relay.connection_tests import forget_old_tests
 from relay.cram_md5 import forget_ended as forget_ended_cram_md5_secrets
 from relay.dkim_keys import erase_retired as erase_retired_dkim_keys
 from relay.dns_records.keep import check_due as check_due_domains
@@ -82,6 +85,13 @@ def watch_for_anomalies() -> None:
     watch()
     tell_customers()
     send_due_alert_mails()
+
+
+@_task
+def bill() -> None:
+    """Begins the months that are due, with their invoices, and draws the steps of dunning."""
+    renew_due()
+    draw_dunning_steps()
 
 
 @_task
@@ -173,3 +183,4 @@ def delete_expired() -> None:
     delete_old_webhook_deliveries()
     forget_old_spans()
     forget_old_runs()
+    forget_old_tests()

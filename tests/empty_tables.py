@@ -35,6 +35,9 @@ def seed() -> None:
 def _empty(_self: Any) -> None:
     with transaction.atomic():
         with connection.cursor() as cursor:
+            cursor.execute("SELECT EXISTS (SELECT FROM accounts_invoice)")
+            if cursor.fetchone()[0]:  # invoices refuse to be deleted, row by row
+                cursor.execute("TRUNCATE accounts_invoice CASCADE")
             cursor.execute(_deletions())
         seed()
     with (

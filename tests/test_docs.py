@@ -16,9 +16,7 @@ from relay.models import ReputationSpan, SelfCheck, Worker
 from relay.smtp.metrics import Figures
 
 BASE = Path(settings.BASE_DIR)
-READS = re.compile(
-    r"(?:\benv(?:_bool|_int|_list|_choice|_choices|_networks|_addresses|_bounds)?|\bsecret|environ\.get)\(\s*\"(GATEPOST_[A-Z_]+|DATABASE_URL|REDIS_URL)\""
-)
+READS = re.compile(r"(?:\benv(?:_[a-z]+)?|\bsecret|environ\.get)\(\s*\"(GATEPOST_[A-Z_]+|DATABASE_URL|REDIS_URL)\"")
 
 
 def variables_read() -> set[str]:

@@ -12,8 +12,10 @@ from django.http import HttpResponseBase
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
+from relay.connection_tests import begin
 
 from accounts.api_keys import create_api_key
+from accounts.billing.invoices import Line, issue
 from accounts.invitations import invite
 from accounts.models import ApiKey, Invitation, Membership, Organization, Plan, User
 from accounts.passwords import send_reset_link
@@ -23,7 +25,6 @@ from audit.anomalies.models import Kind, Severity
 from audit.changes import SYSTEM
 from audit.models import Reason, Result
 from audit.record import attempt, record_auth_event
-from relay.connection_tests import begin
 from relay.credentials import create_app_password, create_smtp_user
 from relay.domains import add_domain, add_sender
 from relay.learning import start
@@ -53,6 +54,7 @@ CONTENT = (
     b'Content-Disposition: attachment; filename="a.txt"\r\n\r\nattached\r\n--b--\r\n'
 )
 HERS = ("alice-works", "alice.example", "Alice Works")
+INVOICES = ("relay:invoice", "relay:ops_invoice", "relay:ops_invoice_pay", "relay:ops_invoice_credit")
 LEARNING = (
     "api:get_network_learning", "api:edit_network_learning", "api:stop_network_learning",
     "api:enforce_network_learning", "api:give_up_network_learning",
@@ -74,9 +76,12 @@ class Hers:
     def url(self, name: str) -> str:
         if name in self.links:
             return self.links[name]
-        return reverse(
-            name, kwargs={argument: self.of_one.get(name, self.values[argument]) for argument in routes()[name]}
-        )
+        return reverse(name, kwargs={argument: self._value(name, argument) for argument in routes()[name]})
+
+    def _value(self, name: str, argument: str) -> Any:
+        if argument in {"pk", "id"} and name in self.of_one:
+            return self.of_one[name]
+        return self.values[argument]
 
     def body(self, name: str) -> dict[str, Any]:
         return {
@@ -164,6 +169,8 @@ def hers(alice: User, alice_org: Organization, vera: User) -> Hers:
     key = create_api_key(alice_org, name="Old", scopes=ApiKey.Scope.values, actor=SYSTEM).api_key
     reference = _attempt(alice_org, smtp_user.username)
     links = _links(alice_org, alice)
+    links["relay:ops_invoices_csv"] = f"{reverse('relay:ops_invoices_csv')}?since=2026-01-01&until=2026-02-01"
+    invoice = issue(alice_org, lines=[Line("A month", 5_000)], currency="USD", actor=SYSTEM)
     links["relay:ops_username"] = f"{reverse('relay:ops_username')}?name={smtp_user.username}"
     links["relay:ops_message_conversation"] = reverse("relay:ops_message_conversation", args=[message.pk, attempt.pk])
     test = begin(smtp_user, ip="192.0.2.7", actor=SYSTEM)
@@ -180,6 +187,7 @@ def hers(alice: User, alice_org: Organization, vera: User) -> Hers:
     }  # fmt: skip
     values |= _oauth(alice_org, smtp_user) | _bans(alice_org) | _alerts(alice_org, smtp_user) | _webhook(alice_org)
     of_one = {
+        **dict.fromkeys(INVOICES, invoice.pk),
         "relay:ops_message": message.pk,
         "relay:ops_alert": values["alert_id"],
         "relay:ops_alert_dismiss": values["installations_alert_id"],

@@ -30,11 +30,11 @@ def attempts_csv(rows: QuerySet[AuthEvent], *, name: str) -> HttpResponse:
         if number == EXPORT_ROWS:
             writer.writerow([_("More rows were left out: narrow the filters.")])
         else:
-            writer.writerow([_cell(value) for value in row])
+            writer.writerow([cell(value) for value in row])
     return response
 
 
-def _cell(value: object) -> str:
+def cell(value: object) -> str:
     """A spreadsheet runs what starts like a formula, and attackers choose usernames: a quote before it stops that."""
     text = value.isoformat() if hasattr(value, "isoformat") else "" if value is None else str(value)
     return f"'{text}" if text.startswith(_FORMULA) else text

@@ -17,7 +17,7 @@ from relay.smtp.content import ContentRefused
 from relay.smtp.envelope import over_limit
 from relay.smtp.replies import Reply
 from relay.smtp.state import Identity, SessionState, Transaction
-from relay.submission import Accepted, Ended, Outcome, Submission, submit
+from relay.submission import Accepted, Ended, Outcome, PaymentDue, Submission, submit
 
 THREAD_OCTETS = 1024 * 1024  # content beyond this is inspected off the loop, so that it holds nobody up
 
@@ -164,6 +164,8 @@ class DataVerbs(SessionState):
             self.ended = True  # the loop says 421 and closes
             if outcome.reason is Reason.TOKEN_EXPIRED:
                 self.last_words = replies.TOKEN_ENDED
+        elif isinstance(outcome, PaymentDue):
+            self.refuse(replies.PAYMENT_DUE)
         elif outcome.disk_is_full:
             self.server.note_full_disk()
             self.refuse(replies.NO_DISK, about=outcome.why)

@@ -6,6 +6,7 @@ Source  RFC 5321 4.1.1.2, 4.1.1.3; RFC 1870 (SIZE), 6152 (8BITMIME), 6531 (SMTPU
 
 from dataclasses import replace
 
+from accounts.models import Organization
 from audit.record import redacted
 from relay import senders
 from relay.directory import DirectoryUnavailable, Entry
@@ -39,6 +40,7 @@ class EnvelopeVerbs(SessionState):
         if (
             transaction is None
             or not await self._is_known_anew()
+            or not self._has_paid()
             or not self._sender_is_theirs(parsed.address)
             or not await self._has_room()
         ):
@@ -171,6 +173,13 @@ class EnvelopeVerbs(SessionState):
         if isinstance(found, Entry):
             self.identity = replace(self.identity, entry=found, read_at=self.loop.time())
         return True
+
+    def _has_paid(self) -> bool:
+        assert self.identity is not None
+        if self.identity.entry.state.organization_state != Organization.State.HELD:
+            return True
+        self.refuse(replies.PAYMENT_DUE)
+        return False
 
     def _sender_is_theirs(self, address: str) -> bool:
         assert self.identity is not None

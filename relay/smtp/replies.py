@@ -98,6 +98,7 @@ RCPT_FIRST = Reply(503, "5.5.1", "No valid recipients")
 TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "Too many recipients; {most} a message at most")
 NO_ROOM_RECIPIENT = Reply(452, "4.5.3", "Room for {room} more emails this hour; send the other recipients later")
 OVER_LIMIT = Reply(451, "4.7.1", "The limit of {limit} emails an hour {whose} is reached; room in {seconds} seconds")
+PAYMENT_DUE = Reply(450, "4.7.1", "Sending is held: an invoice is overdue. It goes on within a minute of the payment")
 NEVER_FITS = Reply(
     452, "4.5.3", "{count} recipients never fit the limit of {limit} emails an hour {whose}; send fewer at once"
 )

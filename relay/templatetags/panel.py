@@ -25,7 +25,7 @@ from django.utils.translation import gettext_lazy
 from accounts.models import Plan
 from audit.anomalies.models import Anomaly, Severity, State
 from relay.limits import Usage
-from relay.models import ReputationSpan
+from relay.models import RecordState, ReputationSpan
 
 register = template.Library()
 NEAR = 0.8
@@ -56,6 +56,7 @@ ICONS = {
     "clip": "M19 11l-7 7a4.5 4.5 0 0 1-6-6l8-8a3 3 0 0 1 4 4l-8 8a1 1 0 0 1-2-2l6-6",
     "changes": "M10 14a4 4 0 0 0 5.7.3l3-3a4 4 0 0 0-5.7-5.7l-1 1M14 10a4 4 0 0 0-5.7-.3l-3 3a4 4 0 0 0 5.7 5.7l1-1",
     "network": "M12 3v6M5 15V12h14v3M12 9v3M3 15h4v5H3zM10 15h4v5h-4zM17 15h4v5h-4z",
+    "billing": "M6 3h12v18l-3-2-3 2-3-2-3 2zM9 8h6M9 12h6",
     "score": "M4 6l1.5 1.5L8 5M11 6h9M4 12l1.5 1.5L8 11M11 12h9M4 18l1.5 1.5L8 17M11 18h9",
     "queue": "M4 6h16M4 12h16M4 18h10",
     "route": "M6 4a2 2 0 1 0 0 4 2 2 0 0 0 0-4M18 16a2 2 0 1 0 0 4 2 2 0 0 0 0-4M6 8v6a4 4 0 0 0 4 4h6M8 6h6",
@@ -85,6 +86,7 @@ BADGES: dict[str, tuple[str, Any]] = {
     "pending": (BUSY, gettext_lazy("Pending")),
     "active": (GOOD, gettext_lazy("Active")),
     "suspended": (BAD, gettext_lazy("Suspended")),
+    "overdue": (BAD, gettext_lazy("Overdue")),
     "disabled": (CALM, gettext_lazy("Disabled")),
     "verified": (GOOD, gettext_lazy("Verified")),
     "unverified": (BUSY, gettext_lazy("Not verified")),
@@ -114,6 +116,13 @@ def badge(state: str, label: str = "") -> SafeString:
     """A state as a word in a colour; unknown states are shown plainly."""
     kind, word = BADGES.get(state, (CALM, state))
     return format_html('<span class="gp-badge gp-badge-{}">{}</span>', kind, label or word)
+
+
+@register.simple_tag
+def record_badge(state: str) -> SafeString:
+    """What the DNS says of a record of a sending domain."""
+    kinds = {RecordState.OK: GOOD, RecordState.WEAK: BUSY, RecordState.UNKNOWN: CALM}
+    return badge_of(kinds.get(RecordState(state), BAD), str(RecordState(state).label))
 
 
 @register.simple_tag
@@ -169,6 +178,14 @@ def price(plan: Plan) -> str:
     """$145, or 12.50 EUR: whole amounts without their hundredths."""
     amount = f"{plan.price_cents / 100:,.2f}".removesuffix(".00")
     return f"${amount}" if plan.currency == "USD" else f"{amount} {plan.currency}"
+
+
+@register.simple_tag
+def money(cents: int, currency: str) -> str:
+    """$145.00, -$7.25, or 12.50 EUR: to the cent, as on an invoice."""
+    amount = f"{abs(cents) // 100:,}.{abs(cents) % 100:02}"
+    sign = "-" if cents < 0 else ""
+    return f"{sign}${amount}" if currency == "USD" else f"{sign}{amount} {currency}"
 
 
 @register.filter

@@ -64,6 +64,8 @@ OPERATOR_PAGES: Sequence[tuple[str, str, Any, str]] = (
     ("relay:ops_queue", "queue", gettext_lazy("Queue"), ""),
     ("relay:ops_messages", "mail", gettext_lazy("Messages"), ""),
     ("relay:ops_routes", "route", gettext_lazy("Routes"), ""),
+    ("relay:ops_plans", "plan", gettext_lazy("Plans"), ""),
+    ("relay:ops_billing", "billing", gettext_lazy("Billing"), ""),
     ("relay:ops_health", "check", gettext_lazy("Health"), ""),
     ("relay:ops_scorecard", "score", gettext_lazy("Scorecard"), ""),
     ("relay:ops_changes", "changes", gettext_lazy("Change log"), ""),

@@ -105,7 +105,7 @@ def plan(request: UserRequest, pk: int) -> HttpResponse:
         % {"plan": before.name, "limit": f"{before.recipients_per_hour:,}"},
         button=_("Change plan"),
         done=_("The plan of %(customer)s is changed.") % {"customer": customer.name},
-        act=lambda values: change_plan(customer, plan=values["plan"], actor=actor_of(request)),
+        act=lambda values: change_plan(customer, plan=values["plan"], when=values["when"], actor=actor_of(request)),
     )
     return _ask(request, customer, change, PlanForm(_sent(request), initial={"plan": before}))
 

@@ -34,7 +34,7 @@ def customers(request: UserRequest) -> HttpResponse:
         **asked,
         "rows": [(row, hours[row.pk]) for row in rows],
         "states": Organization.State.choices,
-        "plans": Plan.objects.order_by("position"),
+        "plans": Plan.objects.filter(superseded_at=None).order_by("position"),
         "newer": _address(kept) if "after" in request.GET else "",
         "older": _address({**kept, "after": str(rows[-1].pk)}) if more else "",
     }

@@ -22,11 +22,24 @@ class PlanForm(forms.Form):
 
     plan = forms.ModelChoiceField(
         label=_("Plan"),
-        queryset=Plan.objects.order_by("position"),
+        queryset=Plan.objects.filter(superseded_at=None).order_by("position"),
         empty_label=None,
         widget=forms.RadioSelect,
-        help_text=_("Takes effect with the next message. What was used of this hour stays used."),
+        help_text=_("What was used of this hour stays used. What does not fit goes on working, and none can be added."),
     )
+    when = forms.ChoiceField(
+        label=_("When"),
+        choices=[
+            ("by the rule", _("As for the customer: more at once, less at the end of the month")),
+            ("now", _("At once, with the next message; the rest of the month is charged or credited")),
+            ("at the period's end", _("At the end of the month")),
+        ],
+        initial="by the rule",
+        required=False,
+    )
+
+    def clean_when(self) -> str:
+        return self.cleaned_data["when"] or "by the rule"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

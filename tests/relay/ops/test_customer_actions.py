@@ -1,11 +1,13 @@
 """What an operator changes: state, plan and domains of a customer; each is recorded with the operator's name."""
 
+import pytest
 from django.test import Client
 from django.urls import reverse
 
 from accounts.models import Organization, User
 from audit.changes import SYSTEM
 from audit.models import ChangeEvent
+from relay.credentials import PlanFull
 from relay.domains import add_domain, mark_verified
 from relay.models import CredentialChange, SendingDomain
 from tests.relay.ops.builders import make_smtp_user
@@ -76,18 +78,20 @@ def test_plan_change(alice_org: Organization, carol: User, operator: Client) -> 
     assert change.values["from"] == "trial"
 
 
-def test_plan_too_small(alice_org: Organization, operator: Client) -> None:
-    """A plan without room for what is in use is refused in words, and the old one stays."""
+def test_plan_with_less_room(alice_org: Organization, operator: Client) -> None:
+    """An operator may give less at once; what is too much goes on working, and none can be added."""
     plan = alice_org.subscription.plan
     small = type(plan).objects.create(
         code="tiny", name="Tiny", price_cents=1, recipients_per_hour=1, smtp_users_max=1, position=9
     )
     make_smtp_user(alice_org, "one")
     make_smtp_user(alice_org, "two")
-    response = operator.post(reverse("relay:ops_plan", args=[alice_org.pk]), {"plan": small.pk})
-    assert b"has room for 1, and 2 are in use" in response.content
-    alice_org.subscription.refresh_from_db()
-    assert alice_org.subscription.plan == plan
+    operator.post(reverse("relay:ops_plan", args=[alice_org.pk]), {"plan": small.pk, "when": "now"})
+    organization = Organization.objects.get(pk=alice_org.pk)
+    assert organization.subscription.plan == small
+    assert organization.smtp_users.filter(disabled_at=None).count() == 2
+    with pytest.raises(PlanFull):
+        make_smtp_user(organization, "three")
 
 
 def test_domain_is_marked_verified(alice_org: Organization, carol: User, operator: Client) -> None:

@@ -1,0 +1,1 @@
+"""What is sold, what it costs, and who has paid: periods, invoices, payments, dunning."""

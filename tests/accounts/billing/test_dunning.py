@@ -1,0 +1,106 @@
+"""What follows an invoice that is not paid, and how a payment undoes it."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.core.mail import EmailMessage
+
+from accounts import organizations
+from accounts.billing import dunning, subscriptions
+from accounts.billing.invoices import credit, open_cents
+from accounts.billing.models import DunningStep, Invoice
+from accounts.billing.payments import record_payment
+from accounts.models import Organization
+from audit.changes import SYSTEM
+from audit.models import ChangeEvent
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+DUE = START + timedelta(days=14)
+State = Organization.State
+
+
+@pytest.fixture
+def unpaid(alice_org: Organization) -> Invoice:
+    invoice = subscriptions.begin(alice_org, now=START)
+    assert invoice is not None
+    return invoice
+
+
+def state_of(organization: Organization) -> str:
+    return Organization.objects.get(pk=organization.pk).state
+
+
+def test_the_steps_in_their_order(unpaid: Invoice, alice_org: Organization, mailoutbox: list[EmailMessage]) -> None:
+    """Two reminders, the hold, the suspension; each once, each mailed, none before its day."""
+    seen = []
+    for day in range(40):
+        for _twice in range(2):
+            dunning.run(DUE + timedelta(days=day, minutes=1))
+        seen.append((DunningStep.objects.count(), state_of(alice_org)))
+    changes = [day for day in range(1, 40) if seen[day] != seen[day - 1]]
+    assert changes == [1, 7, 14, 30]
+    assert [seen[day] for day in (0, 1, 7, 14, 30)] == [
+        (0, State.ACTIVE), (1, State.ACTIVE), (2, State.ACTIVE), (3, State.HELD), (4, State.SUSPENDED),
+    ]  # fmt: skip
+    subjects = [mail.subject for mail in mailoutbox]
+    assert len(subjects) == 4 + 1  # the invoice, later months are not begun here
+    assert "Sending is held" in subjects[-2]
+    assert "suspended" in subjects[-1]
+    actions = set(ChangeEvent.objects.values_list("action", flat=True))
+    assert {"organization.held", "organization.suspended"} <= actions
+
+
+@pytest.mark.parametrize(("days", "state"), [(15, State.HELD), (31, State.SUSPENDED)])
+def test_a_payment_undoes_it_at_once(unpaid: Invoice, alice_org: Organization, days: int, state: str) -> None:
+    """In the payment's own transaction; a late run had drawn all steps in one go, with one mail."""
+    late = DUE + timedelta(days=days)
+    dunning.run(late)
+    assert state_of(alice_org) == state
+    record_payment(unpaid, amount_cents=open_cents(unpaid) - 1, actor=SYSTEM, now=late)
+    assert state_of(alice_org) == state
+    record_payment(unpaid, amount_cents=1, actor=SYSTEM, now=late)
+    assert state_of(alice_org) == State.ACTIVE
+    dunning.run(late + timedelta(days=1))
+    assert state_of(alice_org) == State.ACTIVE
+
+
+def test_a_credit_undoes_it_too(unpaid: Invoice, alice_org: Organization) -> None:
+    """What nobody owes any more holds nobody up."""
+    late = DUE + timedelta(days=15)
+    dunning.run(late)
+    credit(unpaid, reason="our mistake", actor=SYSTEM, now=late)
+    assert state_of(alice_org) == State.ACTIVE
+
+
+def test_a_second_late_invoice_keeps_it_held(unpaid: Invoice, alice_org: Organization) -> None:
+    """Paying the newer one is not enough."""
+    subscriptions.renew_due(START + timedelta(days=31))
+    newer = Invoice.objects.order_by("number").last()
+    assert newer is not None
+    late = newer.due_at + timedelta(days=14)
+    dunning.run(late)
+    record_payment(newer, amount_cents=open_cents(newer), actor=SYSTEM, now=late)
+    assert state_of(alice_org) == State.SUSPENDED
+    record_payment(unpaid, amount_cents=open_cents(unpaid), actor=SYSTEM, now=late)
+    assert state_of(alice_org) == State.ACTIVE
+
+
+def test_an_operators_suspension_stays(unpaid: Invoice, alice_org: Organization) -> None:
+    """Money does not buy an end of what was done for another reason, before or during dunning."""
+    late = DUE + timedelta(days=15)
+    dunning.run(late)
+    alice_org.refresh_from_db()
+    organizations.suspend(alice_org, reason="Phishing.", actor=SYSTEM)
+    dunning.run(late + timedelta(days=30))
+    record_payment(unpaid, amount_cents=open_cents(unpaid), actor=SYSTEM, now=late + timedelta(days=30))
+    assert state_of(alice_org) == State.SUSPENDED
+
+
+def test_an_operator_may_let_a_debtor_send(unpaid: Invoice, alice_org: Organization) -> None:
+    """A step is drawn once: who is activated by hand is not held again for the same invoice."""
+    late = DUE + timedelta(days=15)
+    dunning.run(late)
+    alice_org.refresh_from_db()
+    organizations.activate(alice_org, actor=SYSTEM)
+    dunning.run(late + timedelta(hours=1))
+    assert state_of(alice_org) == State.ACTIVE
