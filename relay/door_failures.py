@@ -41,6 +41,9 @@ class Explained:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
+    """cause: a DoorFailure.Cause, or of an attempt that named nobody its audit.models.Reason."""
+
+    cause: str
     reference: str
     title: Any
     explained: Explained
@@ -160,6 +163,7 @@ def _nameless(ip: str, *, since: datetime) -> Iterable[AuthEvent]:
 
 def _of_row(row: DoorFailure) -> Failure:
     return Failure(
+        cause=row.cause,
         reference=row.reference,
         title=row.get_cause_display(),
         explained=EXPLANATIONS[row.cause],
@@ -175,6 +179,7 @@ def _of_row(row: DoorFailure) -> Failure:
 def _of_attempt(event: AuthEvent) -> Failure:
     words = explain(event.reason)
     return Failure(
+        cause=event.reason,
         reference=event.reference,
         title=event.get_reason_display(),
         explained=Explained(words.cause, words.fix),

@@ -23,6 +23,7 @@ from relay.alarms import handle_waiting as handle_alarms
 from relay.alert_mail import send_due_alert_mails
 from relay.anchors import send_anchors
 from relay.connection_tests import forget_old_tests
+from relay.connection_tests import forget_old_tests
 from relay.cram_md5 import forget_ended as forget_ended_cram_md5_secrets
 from relay.dkim_keys import erase_retired as erase_retired_dkim_keys
 from relay.dns_records.keep import check_due as check_due_domains
@@ -183,4 +184,5 @@ def delete_expired() -> None:
     delete_old_webhook_deliveries()
     forget_old_spans()
     forget_old_runs()
+    forget_old_tests()
     forget_old_tests()

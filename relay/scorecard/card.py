@@ -3,7 +3,7 @@
 Shapes  PRACTICES: number, title and meaning of each. A Check looks at facts and gives a Verdict, whose evidence is
         words with figures. scorecard() -> Row for each practice, in order.
 Units   Facts of the last days, from daily and hourly sums: a whole card is some ten small queries.
-Errors  A practice without a check, and one for which there is no evidence yet, is "unmeasured": never "fulfilled".
+Errors  A practice for which there is no evidence yet is "unmeasured": never "fulfilled".
         A check that breaks is unmeasured as well, and logged.
 Source  docs/security.md, "The scorecard".
 """
@@ -144,12 +144,10 @@ def _told(evidence: str, figures: dict[str, object]) -> str:
 
 def scorecard(facts: Facts, checks: Mapping[int, Check[Facts]]) -> list[Row]:
     """Each practice with what its check found."""
-    return [_row(practice, facts, checks.get(practice.number)) for practice in PRACTICES]
+    return [_row(practice, facts, checks[practice.number]) for practice in PRACTICES]
 
 
-def _row(practice: Practice, facts: Facts, check: Check[Facts] | None) -> Row:
-    if check is None:
-        return Row(practice, State.UNMEASURED, _("Gatepost has no check of this yet."), None)
+def _row(practice: Practice, facts: Facts, check: Check[Facts]) -> Row:
     try:
         verdict = check.look(facts)
     except DatabaseError:

@@ -1,6 +1,6 @@
 """The checks of one organization: each looks at CustomerFacts and tells what it saw.
 
-Shapes  CHECKS: practice number -> Check. A practice that is not in it has no check.
+Shapes  CHECKS: practice number -> Check, for every practice; 9, 11 and 13 are in relay.scorecard.upkeep.
 Units   Sign-ins of CUSTOMER_DAYS. OLD: an app password that never ends should not be older. LEAK_DAYS: of reports.
 Errors  None of their own.
 """
@@ -17,6 +17,7 @@ from accounts.models import Organization
 from audit.models import AuthEvent, ChangeChain
 from audit.queries import auth_counts
 from relay.models import AppPassword, CredentialAlarm, LeakReport
+from relay.scorecard import upkeep
 from relay.scorecard.card import Check, Fix, Row, Verdict, fulfilled, missed, named, scorecard, unmeasured
 from relay.scorecard.facts import NO_LIMIT, CustomerFacts, SignIns
 from relay.sign_in_policy import TLS_VERSIONS, policy_of
@@ -208,6 +209,9 @@ CHECKS: Final = {
     6: Check(passwords_end, SMTP_USERS),
     7: Check(recorded, AUTH_LOG),
     8: Check(dedicated, SMTP_USERS),
+    9: Check(upkeep.service_updated),
     10: Check(limits, Fix("relay:plan", gettext_lazy("Plan"))),
+    11: Check(upkeep.customers_domains, Fix("relay:domains", gettext_lazy("Domains"))),
     12: Check(leaks, SMTP_USERS),
+    13: Check(upkeep.customer_tested, Fix("relay:connection_tests", gettext_lazy("Test my connection"))),
 }

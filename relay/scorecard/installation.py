@@ -1,6 +1,6 @@
 """The checks of the whole installation, for its operators: each looks at InstallationFacts and tells what it saw.
 
-Shapes  CHECKS: practice number -> Check. A practice that is not in it has no check.
+Shapes  CHECKS: practice number -> Check, for every practice; 9, 11 and 13 are in relay.scorecard.upkeep.
 Units   Sign-ins of INSTALLATION_DAYS; attempts of 24 hours. What only a customer can mend is on its own card.
 Errors  None of their own.
 """
@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy
 from audit.models import Reason
 from audit.queries import auth_counts
 from relay.doctor import CHECKS as DOCTOR
+from relay.scorecard import upkeep
 from relay.scorecard.card import Check, Fix, Row, Verdict, fulfilled, missed, named, scorecard, unmeasured
 from relay.scorecard.customers import CRAM_MD5, judged_lag, judged_tls, parts_of
 from relay.scorecard.facts import InstallationFacts
@@ -150,6 +151,7 @@ def secrets(facts: InstallationFacts) -> Verdict:
 
 CUSTOMERS = Fix("relay:ops_customers", gettext_lazy("Customers"))
 REVIEW = Fix("relay:ops_auth_review", gettext_lazy("Auth review"))
+HEALTH = Fix("relay:ops_health", gettext_lazy("Health"))
 FLOOR = Fix("relay:ops_floor", gettext_lazy("Floor"))
 CHECKS: Final = {
     1: Check(mechanisms, REVIEW),
@@ -160,6 +162,9 @@ CHECKS: Final = {
     6: Check(passwords_end),
     7: Check(recorded, FLOOR),
     8: Check(dedicated),
+    9: Check(upkeep.installation_updated, HEALTH),
     10: Check(limits, CUSTOMERS),
+    11: Check(upkeep.installations_domains, CUSTOMERS),
     12: Check(secrets),
+    13: Check(upkeep.installation_tested, HEALTH),
 }

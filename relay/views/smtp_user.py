@@ -52,8 +52,8 @@ def show(request: MemberRequest, smtp_user: SmtpUser, *, status: int = 200, **fo
         "domains": request.organization.domains.order_by("name"),
         "network_form": NetworkForm(),
         "sender_form": SenderForm(),
-        "snippets": snippets(_door(smtp_user)),
-        "door": _door(smtp_user),
+        "snippets": snippets(door_of(smtp_user)),
+        "door": door_of(smtp_user),
         "variable": VARIABLE,
         "is_demo": conf.GATEPOST_DEMO,
         "cram_md5_allowed": cram_md5.is_allowed(),
@@ -88,7 +88,8 @@ def _senders(smtp_user: SmtpUser) -> list[tuple[SenderAddress, str]]:
     return found
 
 
-def _door(smtp_user: SmtpUser) -> Door:
+def door_of(smtp_user: SmtpUser) -> Door:
+    """Where and as whom it sends, for what is filled in to be copied."""
     first = smtp_user.senders.order_by("pattern").first()
     pattern = first.pattern if first else "you@example.com"
     return Door(
