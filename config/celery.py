@@ -14,7 +14,6 @@ from celery.signals import worker_process_init, worker_process_shutdown, worker_
 
 if TYPE_CHECKING:
     from relay.loop_thread import LoopThread
-
     from relay.webhooks.sender import SenderThread
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
@@ -57,7 +56,6 @@ _delivery: "list[LoopThread | SenderThread]" = []  # of this process
 
 def start_delivery(**_signal: Any) -> None:
     from relay.loop_thread import LoopThread
-
     from relay.webhooks.sender import SenderThread
 
     if not _delivery:  # the pool solo sends the children's signal as well

@@ -12,7 +12,6 @@ from django.http import HttpResponseBase
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
-from relay.connection_tests import begin
 
 from accounts.api_keys import create_api_key
 from accounts.billing.invoices import Line, issue
@@ -25,6 +24,7 @@ from audit.anomalies.models import Kind, Severity
 from audit.changes import SYSTEM
 from audit.models import Reason, Result
 from audit.record import attempt, record_auth_event
+from relay.connection_tests import begin
 from relay.credentials import create_app_password, create_smtp_user
 from relay.domains import add_domain, add_sender
 from relay.learning import start

@@ -302,7 +302,7 @@ def postgres(transactional_db: None, postgres_server: Any) -> Iterator[Any]:
 def eventually() -> Callable[..., None]:
     """eventually(condition): waits for what another thread or process does within seconds; fails if it never is."""
 
-    def wait(condition: Callable[[], Any], seconds: float = 5) -> None:
+    def wait(condition: Callable[[], Any], seconds: float = 30) -> None:
         until = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < until, "it never came true"

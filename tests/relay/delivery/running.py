@@ -47,7 +47,7 @@ def smarthost(server: ScriptedServer, **changes: Any) -> Iterator[None]:
         yield
 
 
-async def eventually(holds: Callable[[], Awaitable[bool]], *, seconds: float = 20) -> None:
+async def eventually(holds: Callable[[], Awaitable[bool]], *, seconds: float = 60) -> None:
     """Returns as soon as it holds; fails when it has not within the time."""
     async with asyncio.timeout(seconds):
         while not await holds():  # noqa: ASYNC110  # what is waited for is in the database
