@@ -64,7 +64,8 @@ def create_endpoint(
     """Raises EndpointRefused."""
     Organization.objects.select_for_update(no_key=True).get(pk=organization.pk)  # one at a time against ENDPOINTS_MAX
     if Endpoint.objects.filter(organization=organization, deleted_at=None).count() >= ENDPOINTS_MAX:
-        raise EndpointRefused(_("An organization has %(most)d endpoints at most.") % {"most": ENDPOINTS_MAX})
+        text = _("An organization has %(most)d endpoints at most.") % {"most": ENDPOINTS_MAX}
+        raise EndpointRefused(text, code="full")
     values = _checked(organization.pk, url, description, events, smtp_user_ids)
     secret = _new_secret()
     endpoint = Endpoint.objects.create(

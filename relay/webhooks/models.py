@@ -105,6 +105,12 @@ class Delivery(models.Model):
             BrinIndex(fields=["created_at"], name="webhook_delivery_created", autosummarize=True),
         ]
 
+    @property
+    def about(self) -> str:
+        """For lists: whom or what it tells of."""
+        names = ("recipient", "title", "smtp_user", "ip", "scope")
+        return str(next((self.data[name] for name in names if self.data.get(name)), ""))
+
 
 class LimitTold(models.Model):
     """That somebody's use of a limit was told, at which level. smtp_user_id 0: the organization's own limit."""

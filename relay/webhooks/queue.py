@@ -70,7 +70,8 @@ WITH RECURSIVE busy AS (
         ORDER BY due_at LIMIT ready.room FOR NO KEY UPDATE SKIP LOCKED
     ) own WHERE ready.is_poor LIMIT %(poor_limit)s
 ), due AS (SELECT id FROM good UNION ALL SELECT id FROM poor)
-UPDATE webhook_delivery row SET lease = %(lease)s, leased_until = statement_timestamp() + %(seconds)s * interval '1 second'
+UPDATE webhook_delivery row
+SET lease = %(lease)s, leased_until = statement_timestamp() + %(seconds)s * interval '1 second'
 FROM due, webhook_endpoint endpoint
 WHERE row.id = due.id AND endpoint.id = row.endpoint_id
 RETURNING row.id, row.endpoint_id, endpoint.url, endpoint.secret,
@@ -96,15 +97,18 @@ WHERE id = ANY(%(bad)s) OR (id = ANY(%(good)s) AND (failures > 0 OR failing_sinc
 ORDER BY id FOR NO KEY UPDATE
 """
 _SUCCEEDED: Final = """
-UPDATE webhook_endpoint SET failures = 0, failing_since = NULL, paused_until = NULL, last_success_at = statement_timestamp()
+UPDATE webhook_endpoint
+SET failures = 0, failing_since = NULL, paused_until = NULL, last_success_at = statement_timestamp()
 WHERE id = ANY(%s)
 """
 _FAILED: Final = """
 UPDATE webhook_endpoint
-SET failures = failures + %(count)s, failing_since = coalesce(failing_since, statement_timestamp()), last_problem = %(words)s,
+SET failures = failures + %(count)s, last_problem = %(words)s,
+    failing_since = coalesce(failing_since, statement_timestamp()),
     paused_until = CASE WHEN %(after)s > 0 THEN statement_timestamp() + %(after)s * interval '1 second'
                         WHEN failures + %(count)s >= %(patience)s
-                        THEN statement_timestamp() + least(5 * 2 ^ least(failures + %(count)s - %(patience)s, 10), %(most)s)
+                        THEN statement_timestamp()
+                             + least(5 * 2 ^ least(failures + %(count)s - %(patience)s, 10), %(most)s)
                              * (0.9 + random() / 5) * interval '1 second' END
 WHERE id = %(id)s AND disabled_at IS NULL
 RETURNING failures, failing_since

@@ -25,7 +25,7 @@ class ReplayRefused(ValidationError):
 def replay(delivery: Delivery, *, actor: Actor) -> None:
     """A delivery that waits for its next try gets it at once."""
     if not _again(delivery.endpoint, Delivery.objects.filter(pk=delivery.pk)):
-        raise ReplayRefused(_("It is being posted at this moment."))
+        raise ReplayRefused(_("It is being posted at this moment."), code="changed")
     _record(delivery.endpoint, actor, {"event": str(delivery.event_id)})
 
 
@@ -41,7 +41,7 @@ def replay_failed(endpoint: Endpoint, *, since: datetime, actor: Actor) -> int:
 
 def _again(endpoint: Endpoint, deliveries: QuerySet[Delivery]) -> int:
     if endpoint.disabled_at is not None:
-        raise ReplayRefused(_("The endpoint is disabled. Enable it first."))
+        raise ReplayRefused(_("The endpoint is disabled. Enable it first."), code="disabled")
     now = timezone.now()
     return deliveries.filter(lease=None).update(
         state=Delivery.State.WAITING, due_at=now, attempts=0, settled_at=None, created_at=now

@@ -17,7 +17,6 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from accounts.models import Organization
 from audit.changes import SYSTEM
 from audit.models import ChangeEvent
-from relay.models import Message
 from relay.webhooks import endpoints, outbox, queue
 from relay.webhooks.models import Delivery, Endpoint
 from relay.webhooks.posting import Poster, event_name
@@ -134,9 +133,10 @@ def test_410_disables_the_endpoint_at_once(hook: OutsideServer, endpoint: Make) 
     assert (row.state, row.disabled_why) == ("disabled", "gone")
     assert only().state == "failed"
     assert ChangeEvent.objects.get(action="webhook.disabled").actor == "system"
-    (told,) = Message.objects.all()
+    (told,) = mail.outbox
+    assert told.to == ["alice@alice.example"]
     assert "Webhook endpoint disabled" in told.subject
-    assert b"410 Gone" in bytes(told.data.content)
+    assert "410 Gone" in told.body
     outbox.write_test(row)
     post_all()
     assert len(hook.bodies) == 1
@@ -160,7 +160,8 @@ def test_three_days_without_a_success_disable_it(hook: OutsideServer, endpoint: 
     post_all()
     row.refresh_from_db()
     assert (row.state, row.disabled_why) == ("disabled", "failing")
-    assert Message.objects.filter(subject__startswith="Webhook endpoint disabled").count() == 1
+    (told,) = mail.outbox
+    assert "It answered 503." in told.body
     hook.answers["/hook"] = (200, {}, b"")
     endpoints.enable_endpoint(row, actor=SYSTEM)
     make_due()
