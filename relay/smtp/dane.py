@@ -91,7 +91,7 @@ def _is_issued(leaf: bytes, issuer: bytes, chain: Sequence[bytes], name: str) ->
         # right to sign are looked at all the same.
         policy = policy.extension_policies(
             ca_policy=verification.ExtensionPolicy.permit_all().require_present(
-                x509.BasicConstraints, verification.Criticality.AGNOSTIC, _may_sign
+                x509.BasicConstraints, verification.Criticality.AGNOSTIC, None
             ),
             ee_policy=verification.ExtensionPolicy.permit_all().require_present(
                 x509.SubjectAlternativeName, verification.Criticality.AGNOSTIC, None
@@ -102,8 +102,3 @@ def _is_issued(leaf: bytes, issuer: bytes, chain: Sequence[bytes], name: str) ->
     except (verification.VerificationError, ValueError, x509.UnsupportedGeneralNameType):
         return False
     return True
-
-
-def _may_sign(_policy: verification.Policy, _certificate: x509.Certificate, basic: x509.BasicConstraints) -> None:
-    if not basic.ca:
-        raise ValueError("not an authority")
