@@ -20,7 +20,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-DROP, HANG = "\0drop", "\0hang"
+DROP, HANG, STARE = "\0drop", "\0hang", "354 Go on, I only look"
+DRIP_SECONDS = 0.1
 FEATURES = ("PIPELINING", "8BITMIME", "SMTPUTF8", "SIZE 52428800")
 DEFAULTS = {
     "GREETING": "220 scripted ESMTP",
@@ -34,6 +35,10 @@ DEFAULTS = {
     "RSET": "250 2.0.0 Ok",
     "QUIT": "221 2.0.0 Bye",
 }
+
+
+class Drip(str):
+    """A reply that takes its time."""
 
 
 class _Dropped(Exception):
@@ -116,6 +121,11 @@ class ScriptedServer:
             raise _Dropped
         if words == HANG:
             await asyncio.Event().wait()
+        if isinstance(words, Drip):
+            for octet in f"{words}\r\n".encode():
+                writer.write(bytes([octet]))
+                await asyncio.sleep(DRIP_SECONDS)
+            return words
         lines = words.split("\n")
         code = lines[0][:3]
         parts = [line if n == len(lines) - 1 else f"{code}-{line[4:]}" for n, line in enumerate(lines)]
@@ -158,7 +168,11 @@ class ScriptedServer:
                     recipients.append(command.partition("<")[2].rstrip(">"))
             elif verb == "DATA":
                 self.asked_data.set()
-                if (await self._say(writer, verb)).startswith("3"):
+                said = await self._say(writer, verb)
+                if said == STARE:
+                    writer.transport.pause_reading()  # type: ignore[attr-defined]
+                    await asyncio.Event().wait()
+                if said.startswith("3"):
                     await self._data(mail, recipients, reader, writer)
             else:
                 await self._say(writer, verb)

@@ -3,15 +3,12 @@
 import asyncio
 import base64
 import os
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from accounts.models import Organization
 from relay.loop import Pace
 from relay.models import MessageData, NamedRoute, Recipient, RouteChoice
-from relay.smtp.client import Timeouts
 from tests.relay.delivery.running import (
     ABC,
     all_attempted,
@@ -19,12 +16,11 @@ from tests.relay.delivery.running import (
     amake_message,
     attempts,
     delivering,
-    due_now,
     eventually,
     recipients,
     smarthost,
 )
-from tests.relay.delivery.scripted_server import DROP, FEATURES, HANG, ScriptedServer
+from tests.relay.delivery.scripted_server import DROP, HANG, ScriptedServer
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("async_orm")]
 
@@ -86,34 +82,6 @@ async def test_a_route_that_is_not_configured(alice_org: Organization) -> None:
 # --- Refusals ---------------------------------------------------------------------------------------------------------
 
 
-async def test_later_and_then_yes(alice_org: Organization) -> None:
-    """A 4xx waits for its time; the next attempt delivers, and both are written down."""
-    await amake_message(alice_org, route="smarthost")
-    async with ScriptedServer({"RCPT": ["451 4.2.0 Greylisted", "250 Ok"]}) as server, delivering():
-        with smarthost(server):
-            await all_attempted()
-            assert (await recipients())["you@example.net"].reply == "451 4.2.0 Greylisted"
-            await due_now()
-            await all_settled()
-    assert [(row.number, row.outcome, row.code) for row in await attempts()] == [
-        (1, "deferred", 451),
-        (2, "delivered", 250),
-    ]
-    assert (await recipients())["you@example.net"].state == "delivered"
-
-
-async def test_one_of_three_is_refused_for_good(alice_org: Organization) -> None:
-    """That one fails at once with the next hop's words; the other two are delivered."""
-    await amake_message(alice_org, recipients=ABC, route="smarthost")
-    async with ScriptedServer({"RCPT": ["250 Ok", "550 5.1.1 No such user", "250 Ok"]}) as server, delivering():
-        with smarthost(server):
-            await all_settled()
-    found = {address: (row.state, row.reply) for address, row in (await recipients()).items()}
-    assert found["b@example.net"] == ("failed", "550 5.1.1 No such user")
-    assert [found[address][0] for address in (ABC[0], ABC[2])] == ["delivered", "delivered"]
-    assert server.taken[0].recipients == [ABC[0], ABC[2]]
-
-
 async def test_too_many_recipients_at_once(alice_org: Organization) -> None:
     """452 after some were accepted: the rest goes at once, in the same session (RFC 5321 4.5.3.1.10)."""
     await amake_message(alice_org, recipients=ABC, route="smarthost")
@@ -123,68 +91,6 @@ async def test_too_many_recipients_at_once(alice_org: Organization) -> None:
             await all_settled()
     assert [taken.recipients for taken in server.taken] == [[ABC[0]], [ABC[1], ABC[2]]]
     assert server.sessions == 1
-
-
-@pytest.mark.parametrize(
-    ("script", "features", "words"),
-    [
-        ({"RCPT": ["250 Ok", "421 4.3.2 Closing"]}, FEATURES, "421 4.3.2 Closing"),
-        ({"AUTH": "535 5.7.8 Wrong password"}, ("AUTH PLAIN",), "refused (AUTH): 535 5.7.8 Wrong password"),
-        ({"MAIL": "530 5.7.0 Authenticate first"}, (), "530 5.7.0 Authenticate first"),
-        ({"GREETING": "554 5.7.1 Listed"}, (), "refused (greeting): 554 5.7.1 Listed"),
-        ({"DATA": DROP}, FEATURES, "The server closed the connection."),
-        ({"RCPT": HANG}, FEATURES, "The server took longer than 0.3 s for answering."),
-    ],
-)
-async def test_what_is_tried_again(
-    alice_org: Organization, script: dict[str, Any], features: tuple[str, ...], words: str
-) -> None:
-    """Sessions that end, time that passes and refusals of us, not of the mail, defer every recipient with the words."""
-    await amake_message(alice_org, recipients=ABC, route="smarthost")
-    login = {"GATEPOST_SMARTHOST_USERNAME": "u", "GATEPOST_SMARTHOST_PASSWORD": "p"} if "AUTH" in script else {}
-    async with ScriptedServer(script, features) as server, delivering(timeouts=Timeouts(*([0.3] * 10))):
-        with smarthost(server, **login):
-            await all_attempted()
-    for recipient in (await recipients()).values():
-        assert recipient.state == "queued" and words in recipient.reply
-        assert not recipient.possibly_delivered
-    assert {row.outcome for row in await attempts()} == {"deferred"}
-
-
-async def test_a_dead_port(alice_org: Organization) -> None:
-    """The mail waits, and its reply names the address that refused."""
-    await amake_message(alice_org, route="smarthost")
-    async with ScriptedServer() as server:
-        pass
-    async with delivering():
-        with smarthost(server):
-            await all_attempted()
-    assert f"Could not connect to 127.0.0.1:{server.port}" in (await recipients())["you@example.net"].reply
-
-
-async def test_a_certificate_nobody_trusts(alice_org: Organization, certificate: Path) -> None:
-    """No mail leaves: it waits, and the words say what is wrong."""
-    await amake_message(alice_org, route="smarthost")
-    async with ScriptedServer(features=("STARTTLS",), certificate=certificate) as server, delivering():
-        with smarthost(server, GATEPOST_SMARTHOST_TLS="starttls"):
-            await all_attempted()
-        assert not server.taken
-    assert "its certificate is not trusted" in (await recipients())["you@example.net"].reply
-
-
-async def test_a_connection_lost_after_the_final_dot(alice_org: Organization) -> None:
-    """Nobody knows: it is tried again, and marked as possibly delivered."""
-    await amake_message(alice_org, route="smarthost")
-    async with ScriptedServer({"DOT": [DROP, "250 Ok"]}) as server, delivering():
-        with smarthost(server):
-            await all_attempted()
-            (row,) = await attempts()
-            assert (row.outcome, row.reached_final_dot) == ("deferred", True)
-            await due_now()
-            await all_settled()
-    recipient = (await recipients())["you@example.net"]
-    assert (recipient.state, recipient.possibly_delivered) == ("delivered", True)
-    assert len(server.taken) == 2
 
 
 async def test_the_content_is_gone(alice_org: Organization) -> None:
