@@ -17,10 +17,22 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from accounts.models import Organization
-from relay.models import DeliveryAttempt, Hold, Message, MessageEvent, Recipient
+from relay.bounces.classify import classify
+from relay.models import (
+    BounceClass,
+    DeliveryAttempt,
+    Hold,
+    LateBounce,
+    Message,
+    MessageEvent,
+    Recipient,
+    Report,
+    Suppression,
+)
 from relay.models.messages import NEVER, Route
 from relay.queue import GIVE_UP_AFTER
 from relay.reply_words import Words, words_of
+from relay.suppressions import suppression_key
 
 GOOD, BAD, BUSY, CALM = "good", "bad", "busy", "calm"
 State, Outcome, Kind = Recipient.State, DeliveryAttempt.Outcome, MessageEvent.Kind
@@ -135,17 +147,29 @@ def _attempt(attempt: Any) -> Entry:
     if not attempt.outcome:
         return Entry(at=attempt.started_at, title=_("Under way"), tone=BUSY, attempt=attempt)
     outcome = Outcome(attempt.outcome)
-    answer = " ".join(filter(None, [str(attempt.code or ""), attempt.enhanced_code, attempt.text]))
     return Entry(
         at=attempt.started_at,
         title=str(outcome.label),
         tone=_TITLES[outcome],
-        details=tuple(_hop(attempt)),
-        reply=answer,
+        details=(*_hop(attempt), *_whose(_class_of(attempt) if outcome == Outcome.FAILED else "")),
+        reply=_answer(attempt.code, attempt.enhanced_code, attempt.text),
         words=words_of(attempt.code, attempt.enhanced_code, attempt.text) if outcome != Outcome.DELIVERED else None,
         has_conversation=attempt.has_conversation,
         attempt=attempt,
     )
+
+
+def _answer(code: int | None, enhanced: str, text: str) -> str:
+    return " ".join(filter(None, [str(code or ""), enhanced, text]))
+
+
+def _class_of(attempt: DeliveryAttempt) -> str:
+    return classify(attempt.code, attempt.enhanced_code, attempt.text).bounce_class if attempt.code else ""
+
+
+def _whose(bounce_class: str) -> Iterator[str]:
+    if bounce_class:
+        yield _("Cause: %s") % str(BounceClass(bounce_class).label).lower()
 
 
 def _hop(attempt: DeliveryAttempt) -> Iterator[str]:
@@ -161,6 +185,50 @@ def _hop(attempt: DeliveryAttempt) -> Iterator[str]:
         yield _("without TLS")
     if attempt.finished_at and (seconds := (attempt.finished_at - attempt.started_at).total_seconds()) >= 1:
         yield _("took %.0f s") % seconds
+
+
+# --- What came back, and who was told ---------------------------------------------------------------------------------
+
+
+def _came_back(message: Message, recipients: Sequence[Recipient]) -> Iterator[tuple[int, Entry]]:
+    """A next hop had taken it, and a report came to our return path later."""
+    for bounce in LateBounce.objects.filter(recipient__in=recipients).order_by("at", "pk"):
+        failed = bounce.action == "failed"
+        reporter = [_("reported by %s") % bounce.reporter] if bounce.reporter else []
+        yield (
+            bounce.recipient_id,
+            Entry(
+                at=bounce.at,
+                title=_("Came back") if failed else _("A report came: %s") % bounce.action,
+                tone=BAD if failed else CALM,
+                details=(*reporter, *_whose(bounce.bounce_class)),
+                reply=_answer(bounce.code, bounce.enhanced_code, bounce.text),
+                words=words_of(bounce.code, bounce.enhanced_code, bounce.text),
+            ),
+        )
+
+
+def _reported(message: Message, recipients: Sequence[Recipient]) -> Iterator[tuple[int, Entry]]:
+    """What the sender was told of a recipient, or soon will be."""
+    for report in Report.objects.filter(recipient__in=recipients).order_by("at", "pk"):
+        kind = str(report.get_kind_display()).lower()
+        details = (_("to %s") % report.sender, *([_("in a summary of several")] if report.is_folded else []))
+        if report.written_at:
+            title = _("Report to the sender: %s") % kind
+            yield report.recipient_id, Entry(at=report.written_at, title=title, details=details)
+        else:
+            title = _("The sender will be told: %s") % kind
+            yield report.recipient_id, Entry(at=None, title=title, details=details, upcoming=report.due_at)
+
+
+def _suppressed(message: Message, recipients: Sequence[Recipient]) -> Iterator[tuple[int, Entry]]:
+    """An address that gets no more mail because of this message."""
+    because = Suppression.objects.filter(organization=message.organization_id, reference=message.reference)
+    by_address = {row.address: row for row in because} if message.reference else {}
+    for recipient in recipients if by_address else ():
+        if row := by_address.get(suppression_key(recipient.address)):
+            title = _("The address is suppressed from now on: mail to it is refused.")
+            yield recipient.pk, Entry(at=row.created_at, title=title, tone=BAD, details=(row.reason,))
 
 
 # --- What is to come --------------------------------------------------------------------------------------------------
@@ -201,4 +269,12 @@ def _waits(message: Message, recipient: Recipient, *, suspended: bool) -> Entry:
 
 
 # Who is asked, in the order in which entries of the same moment stand.
-SOURCES: Final[tuple[Source, ...]] = (_accepted, _done, _attempts, _upcoming)
+SOURCES: Final[tuple[Source, ...]] = (
+    _accepted,
+    _done,
+    _attempts,
+    _came_back,
+    _suppressed,
+    _reported,
+    _upcoming,
+)

@@ -17,11 +17,13 @@ from accounts.organizations import create_organization
 from audit.changes import SYSTEM
 from audit.models import Reason, Result
 from audit.record import attempt, record_auth_event
+from relay.connection_tests import begin
 from relay.credentials import create_app_password, create_smtp_user, disable_smtp_user, revoke_app_password
 from relay.domains import add_domain, add_sender, mark_verified
 from relay.learning import start
-from relay.models import AppPassword, Ban, DeliveryAttempt, Message, ProtectedRange, SmtpUser
+from relay.models import AppPassword, Ban, DeliveryAttempt, Message, ProtectedRange, ReputationSpan, SmtpUser
 from relay.networks import Allowlist, add_network
+from relay.self_checks import run_self_check
 from tests.browser.seed_alerts import alerts
 from tests.browser.seed_oauth import oauth
 from tests.browser.seed_passwords import seed_passwords
@@ -54,6 +56,7 @@ def seed() -> dict[str, Any]:
     ids |= _passwords(smtp_user) | _domains(full, smtp_user) | _messages(full, smtp_user) | _team(full, owner)
     ids |= {"smtp_user_id": smtp_user.pk, "reference": _attempts(full, smtp_user)}
     _learning(full, smtp_user)
+    ids |= _health(smtp_user)
     ids |= alerts(full, smtp_user)
     ids |= oauth(full, owner, smtp_user)
     return ids | _bans()
@@ -214,6 +217,21 @@ def _bans() -> dict[str, Any]:
         cidr="192.0.2.128/25", label=UNBROKEN[:64], created_by="operator@gatepost.example"
     )
     return {"ban_id": ban.pk - 3, "range_id": row.pk}
+
+
+def _health(smtp_user: SmtpUser) -> dict[str, Any]:
+    """A test of the way in that failed, a self-check, and an address of ours that a list names."""
+    test = begin(smtp_user, ip="203.0.113.77", actor=SYSTEM)
+    run_self_check()
+    for zone, state, detail in (
+        ("zen.spamhaus.org", "listed", f"127.0.0.2. Sends spam {UNBROKEN}"),
+        ("bl.x", "good", ""),
+    ):
+        ReputationSpan.objects.create(
+            check_kind="blocklist", address="2001:db8:1234:5678:90ab:cdef:1234:5678", zone=zone, state=state,
+            detail=detail, began_at=timezone.now() - timedelta(days=3), last_at=timezone.now(),
+        )  # fmt: skip
+    return {"test_id": test.pk}
 
 
 def _learning(full: Organization, smtp_user: SmtpUser) -> None:

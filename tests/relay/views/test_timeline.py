@@ -12,8 +12,9 @@ from django.utils import timezone
 
 from accounts.models import Organization
 from relay.message_recipients import PAGE_ROWS, QUICK_SECONDS, SLOW_SECONDS, recipients_of
-from relay.models import DeliveryAttempt, Message, MessageEvent, Recipient
+from relay.models import DeliveryAttempt, LateBounce, Message, MessageEvent, Recipient, Report, Suppression
 from relay.queue import NEVER
+from relay.suppressions import suppression_key
 from relay.timeline import Entry, timelines
 from tests.relay.conftest import make_message
 
@@ -96,6 +97,32 @@ def test_what_ended_before_an_event_is_not_told_of_it(alice_org: Organization) -
     assert "Next attempt at once" in [entry.title for entry in found[waits.pk]]
 
 
+def test_what_came_back_and_who_was_told(alice_org: Organization) -> None:
+    """A late bounce with its words, the suppression that it led to, and the report to the sender, sent or due."""
+    message = make_message(
+        alice_org, recipients=("Ann@X.example", "ben@x.example"), received_at=NOW - timedelta(hours=2)
+    )
+    ann, ben = message.recipients.order_by("pk")
+    LateBounce.objects.create(recipient=ann, at=NOW - timedelta(hours=1), action="failed", bounce_class="recipient",
+                              code=550, enhanced_code="5.1.1", text="No such user", reporter="mx.x")  # fmt: skip
+    values = {"message_id": message.pk, "organization_id": alice_org.pk, "sender": "app@alice.example", "due_at": NOW}
+    Report.objects.create(recipient=ann, kind="failed", written_at=NOW, is_folded=True, **values)
+    Report.objects.create(recipient=ben, kind="delayed", **values)
+    Suppression.objects.create(organization=alice_org, address=suppression_key("Ann@X.example"), source="bounce",
+                               reason="550 5.1.1 No such user", reference=message.reference,
+                               created_at=NOW - timedelta(minutes=59))  # fmt: skip
+    found = timelines(message, [ann, ben])
+    accepted, bounce, suppressed, report = (entry for entry in found[ann.pk] if entry.at)
+    assert (accepted.title, bounce.title) == ("Accepted", "Came back")
+    assert bounce.details == ("reported by mx.x", "Cause: recipient")
+    assert bounce.words and "no such mailbox" in str(bounce.words.cause)
+    assert "suppressed" in suppressed.title and suppressed.details == ("550 5.1.1 No such user",)
+    assert report.title == "Report to the sender: failed" and "summary" in report.details[1]
+    assert [(each.title, each.upcoming) for each in found[ben.pk] if each.upcoming] == [
+        ("The sender will be told: delayed", NOW)
+    ]
+
+
 def test_a_page_of_recipients_costs_few_queries(alice_org: Organization) -> None:
     """As many for 25 recipients with attempts as for one."""
     message = make_message(alice_org, recipients=[f"n{number}@x.example" for number in range(PAGE_ROWS + 5)])
@@ -107,7 +134,7 @@ def test_a_page_of_recipients_costs_few_queries(alice_org: Organization) -> None
     ) as queries:
         page = recipients_of(message, {})
     assert len(page.rows) == PAGE_ROWS
-    assert len(queries) <= 6
+    assert len(queries) <= 10
 
 
 def test_pages_and_filters_find_each_recipient_once(alice_client: Client, alice_org: Organization) -> None:
