@@ -1,6 +1,6 @@
 """Which hosts take a domain's mail, and at which addresses.
 
-Shapes  hosts_of(destination) -> Hosts, the best first, equals shuffled. addresses_of(host) -> Addresses, judged.
+Shapes  hosts_of(destination) -> Hosts, the best first. addresses_of(host) -> Addresses, judged.
 Errors  NoNextHopError, permanent where the DNS says that there is nobody, temporary where it says nothing.
 Source  RFC 5321 5.1 (order, no MX, ourselves), 4.1.3 (address literals); RFC 7505 (null MX); RFC 2181 10.3 (CNAME).
 """
@@ -10,7 +10,8 @@ import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
-from itertools import chain, zip_longest
+from itertools import chain, groupby, zip_longest
+from operator import itemgetter
 
 import dns.exception
 import dns.name
@@ -28,13 +29,20 @@ FAMILIES = {"ipv4": ("A", 4), "ipv6": ("AAAA", 6)}
 
 @dataclass(frozen=True, slots=True)
 class Hosts:
-    """domain: in A-labels. names: of servers. authenticated: the resolver has validated that it is these."""
+    """domain: in A-labels. groups: names of servers, those of one preference together, the best ones first.
+
+    authenticated: the resolver has validated that it is these.
+    """
 
     domain: str
-    names: tuple[str, ...]
+    groups: tuple[tuple[str, ...], ...]
     authenticated: bool = False
     is_implicit: bool = False  # there is no MX record: it is the domain's own address
     is_literal: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(chain.from_iterable(self.groups))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +59,7 @@ class Addresses:
 async def hosts_of(destination: str) -> Hosts:
     """Raises NoNextHopError."""
     if destination.startswith("["):
-        return Hosts(destination, (_literal(destination),), is_literal=True)
+        return Hosts(destination, ((_literal(destination),),), is_literal=True)
     domain = a_labels(destination)
     answer = await resolver.query(domain, "MX")
     if answer.outcome is Outcome.NXDOMAIN:
@@ -59,8 +67,8 @@ async def hosts_of(destination: str) -> Hosts:
     if not answer.is_known:
         raise NoNextHopError(451, "4.4.3", f"The DNS does not say now who takes the mail of {domain}.")
     if answer.outcome is Outcome.NO_DATA:
-        return Hosts(domain, (domain,), answer.authenticated, is_implicit=True)
-    return Hosts(domain, tuple(_ordered(domain, answer)[:HOSTS]), answer.authenticated)
+        return Hosts(domain, ((domain,),), answer.authenticated, is_implicit=True)
+    return Hosts(domain, _grouped(domain, answer), answer.authenticated)
 
 
 def a_labels(domain: str) -> str:
@@ -85,8 +93,8 @@ def _literal(destination: str) -> str:
         raise NoNextHopError(550, "5.1.2", "The recipient's address literal is no address.") from None
 
 
-def _ordered(domain: str, answer: Answer) -> list[str]:
-    """By preference, equals in any order; from ourselves on, nobody: RFC 5321 5.1, or the mail would go in circles."""
+def _grouped(domain: str, answer: Answer) -> tuple[tuple[str, ...], ...]:
+    """By preference; from ourselves on, nobody: RFC 5321 5.1, or the mail would go in circles."""
     found = [(int(record.preference), resolver.plain(record.exchange)) for record in answer.records]  # type: ignore[attr-defined]
     if all(not name for _preference, name in found):
         raise NoNextHopError(556, "5.1.10", f"{domain} takes no mail (null MX).")
@@ -97,8 +105,11 @@ def _ordered(domain: str, answer: Answer) -> list[str]:
     if not found:
         raise NoNextHopError(554, "5.4.6", f"The mail of {domain} would come back to Gatepost: its MX is this server.")
     random.shuffle(found)
-    found.sort(key=lambda each: each[0])
-    return list(dict.fromkeys(name for _preference, name in found))
+    best: dict[str, int] = {}
+    for preference, name in sorted(found, key=itemgetter(0)):
+        best.setdefault(name, preference)
+    taken = list(best.items())[:HOSTS]
+    return tuple(tuple(name for name, _preference in group) for _key, group in groupby(taken, key=itemgetter(1)))
 
 
 def is_ourselves(name: str) -> bool:

@@ -13,6 +13,7 @@ import pytest
 
 from relay import resolver
 from relay.connections import make_pool
+from relay.mx import route
 from relay.mx.route import MxRoute
 from tests.dns_server import DnsServer
 from tests.relay.delivery.conftest import async_orm  # noqa: F401  # the same fixture
@@ -21,7 +22,9 @@ from tests.relay.delivery.scripted_server import ScriptedServer
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Little patience with the DNS, and nothing used again but what the DNS lets us keep."""
     monkeypatch.setattr(resolver, "TRY_SECONDS", (0.2,))
+    monkeypatch.setattr(route, "PLAN_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -54,6 +57,6 @@ async def mail_server(settings: Any) -> AsyncIterator[Callable[..., Any]]:
 async def mx_route(dns_server: DnsServer, settings: Any) -> AsyncIterator[MxRoute]:
     """Without policies: nothing here asks the database."""
     settings.GATEPOST_MX_MTA_STS = False
-    route = MxRoute(make_pool(name="test"))
-    yield route
-    await route.close()
+    found = MxRoute(make_pool(name="test"))
+    yield found
+    await found.close()

@@ -5,19 +5,21 @@ from typing import Any
 
 import pytest
 
+from relay import resolver
+from relay.mx import route
 from relay.mx.errors import NoNextHopError
 from relay.mx.hosts import may_go_to
 from relay.mx.route import CANDIDATES, MxRoute
 from tests.dns_server import DnsServer
 
 
-async def reached(route: MxRoute, destination: str) -> list[tuple[str, str]]:
-    return [(hop.host, hop.address) for hop in await route.next_hops(destination)]
+async def reached(mx_route: MxRoute, destination: str) -> list[tuple[str, str]]:
+    return [(hop.host, hop.address) for hop in await mx_route.next_hops(destination)]
 
 
-async def refusal(route: MxRoute, destination: str) -> tuple[int, str, str]:
+async def refusal(mx_route: MxRoute, destination: str) -> tuple[int, str, str]:
     with pytest.raises(NoNextHopError) as caught:
-        await route.next_hops(destination)
+        await mx_route.next_hops(destination)
     return caught.value.code, caught.value.enhanced_code, str(caught.value)
 
 
@@ -31,6 +33,22 @@ async def test_the_order_of_preference(mx_route: MxRoute, dns_server: DnsServer)
     a, b = ("a.order.example", "127.0.0.1"), ("b.order.example", "127.0.0.2")
     rest = (("c.order.example", "127.0.0.3"), ("c.order.example", "::1"))
     assert seen == {(a, b, *rest), (b, a, *rest)}
+
+
+async def test_what_was_found_out_is_used_again(
+    mx_route: MxRoute, dns_server: DnsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For some seconds, with the load shared all the same; a refusal is asked for anew."""
+    monkeypatch.setattr(route, "PLAN_SECONDS", 60.0)
+    dns_server.put("two.example", "MX", "10 a.two.example.", "10 b.two.example.", ttl=0)
+    dns_server.put("a.two.example", "A", "127.0.0.1", ttl=0)
+    dns_server.put("b.two.example", "A", "127.0.0.2", ttl=0)
+    assert {(await reached(mx_route, "two.example"))[0][0][0] for _ in range(40)} == {"a", "b"}
+    assert len([name for name, kind, _by in dns_server.asked if kind == "MX"]) == 1
+    assert (await refusal(mx_route, "late.example"))[0] == 550
+    dns_server.put("late.example", "A", "127.0.0.1")
+    resolver.forget()
+    assert await reached(mx_route, "late.example")
 
 
 async def test_the_families_are_the_operators(mx_route: MxRoute, dns_server: DnsServer, settings: Any) -> None:
