@@ -1,9 +1,9 @@
 """Events, written where they happen, in the transaction of what they tell.
 
-Shapes  on_settled is a hook of relay.after_settle, on_anomaly one of audit.anomalies.hooks. suppressed() and
-        bounced_late() are called by who writes suppressions and late bounces; the names with an a in front by who does
-        it on the delivery loop's connection. write_test() is the button's. Each inserts one row for every endpoint
-        that wants it, and asks nothing of the database where nobody does.
+Shapes  on_settled is a hook of relay.after_settle, on_anomaly one of audit.anomalies.hooks. suppressed(), asuppressed()
+        and abounced_late() are called by who writes suppressions and late bounces, those with an a in front on a
+        connection of asyncio. write_test() is the button's. Each inserts one row for every endpoint that wants it, and
+        asks nothing of the database where nobody does.
 Units   occurred_at: PostgreSQL's clock.
 Errors  Those of the database; within a settle they undo the events alone (relay.after_settle.apart).
 Source  docs/webhooks.md, Events.
@@ -111,7 +111,7 @@ class LateBounced:
 async def on_settled(conn: Connection, results: Sequence[Settled]) -> None:
     """In the settle's own transaction: an event for each endpoint that wants to hear of it."""
     wanted = await interest.acurrent(conn)
-    told = [each for each in results if wanted.of(_event(each))]
+    told = [each for each in results if each[0].organization_id in wanted.of(_event(each))]
     if not told:
         return
     async with apart(conn, "webhooks"):
@@ -146,18 +146,12 @@ def _late(bounces: Sequence[LateBounced]) -> dict[str, list[Any]]:
         "message": [each.message_id for each in bounces],
         "type": [str(Event.BOUNCED) for _each in bounces],
         "address": [each.address for each in bounces],
-        "state": ["returned" for _each in bounces],
+        "state": [str(Recipient.State.FAILED) for _each in bounces],
         "code": [each.code for each in bounces],
         "enhanced": [each.enhanced_code for each in bounces],
         "words": [redacted(each.words[:512]) for each in bounces],
         "attempt": [None for _each in bounces],
     }
-
-
-def bounced_late(bounces: Sequence[LateBounced]) -> None:
-    wanted = interest.current().of(Event.BOUNCED)
-    if told := [each for each in bounces if each.organization_id in wanted]:
-        _execute(_OF_RECIPIENTS, _late(told))
 
 
 async def abounced_late(conn: Connection, bounces: Sequence[LateBounced]) -> None:

@@ -82,10 +82,10 @@ _FAILED: Final = f"""
         SELECT *, row_number() OVER (PARTITION BY endpoint_id, minute ORDER BY count DESC, ip, smtp_user_id) AS place
         FROM grouped
     ), told AS (
-        SELECT endpoint_id, organization_id, minute, count, first_at, last_at, reasons, mechanisms,
+        SELECT endpoint_id, ranked.organization_id, minute, count, first_at, last_at, reasons, mechanisms,
                coalesce(smtp_user.username, ranked.username) AS username, host(ip) AS ip, reference, 1 AS addresses,
-               concat_ws(' ', minute, organization_id, coalesce(smtp_user_id, 0), ip) AS name
-        FROM ranked LEFT JOIN relay_smtpuser smtp_user ON smtp_user.id = smtp_user_id WHERE place <= %(most)s
+               concat_ws(' ', minute, ranked.organization_id, coalesce(smtp_user_id, 0), ip) AS name
+        FROM ranked LEFT JOIN relay_smtpuser smtp_user ON smtp_user.id = ranked.smtp_user_id WHERE place <= %(most)s
         UNION ALL
         SELECT endpoint_id, organization_id, minute, sum(count), min(first_at), max(last_at),
                NULL, NULL, NULL, NULL, NULL, count(DISTINCT ip),
