@@ -75,7 +75,8 @@ def change_route(route: NamedRoute, facts: RouteFacts, *, actor: Actor) -> Named
 
 def _save(route: NamedRoute, facts: RouteFacts, actor: Actor) -> NamedRoute:
     _refuse_bad(facts, had_login=route.username if route.password_sealed else "")
-    made, before = route.pk is None, _recorded(route)
+    made = route.pk is None
+    before = dict.fromkeys(_RECORDED, "") if made else _recorded(route)
     is_smarthost = facts.kind == Route.SMARTHOST
     route.name, route.kind, route.changed_at = facts.name, facts.kind, timezone.now()
     route.hosts = [list(host) for host in facts.hosts] if is_smarthost else []
@@ -110,10 +111,12 @@ def _save(route: NamedRoute, facts: RouteFacts, actor: Actor) -> NamedRoute:
     return route
 
 
+_RECORDED = ("name", "kind", "hosts", "tls", "username", "source_ipv4", "source_ipv6", "own_authorities")
+
+
 def _recorded(route: NamedRoute) -> dict[str, Any]:
-    names = ("name", "kind", "hosts", "tls", "username", "source_ipv4", "source_ipv6")
-    own = {name: getattr(route, name) or "" for name in names} if route.pk else dict.fromkeys(names, "")
-    return {**own, "own_authorities": bool(route.ca_pem)}
+    own_authorities = _("yes") if route.ca_pem else ""
+    return {name: getattr(route, name, None) or "" for name in _RECORDED} | {"own_authorities": own_authorities}
 
 
 def delete_route(route: NamedRoute, *, actor: Actor) -> None:

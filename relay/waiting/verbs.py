@@ -70,6 +70,7 @@ class _Row(NamedTuple):
     is_due: bool
     by_operator: bool | None  # None: not held by hand
     was_debited: bool | None
+    domain: str
 
 
 class _Change(NamedTuple):
@@ -84,10 +85,16 @@ _LOCK = """
 # A statement of its own, after the locks: what others committed before them is seen.
 _READ = """
     SELECT own.id, own.message_id, message.recipient_count, own.state, own.lease IS NOT NULL, own.due_at >= %s,
-           own.due_at <= now(), hold.by_operator, hold.was_debited
+           own.due_at <= now(), hold.by_operator, hold.was_debited, lower(substring(own.address from '[^@]*$'))
     FROM relay_recipient own JOIN relay_message message ON message.id = own.message_id
     LEFT JOIN relay_hold hold ON hold.recipient_id = own.id
     WHERE own.id = ANY(%s) ORDER BY own.id
+"""
+# A next hop in trouble is not tried before its time; who asks for a try gets it. Smarthosts are the operator's.
+_UNBLOCK = """
+    UPDATE relay_nexthoptrouble SET blocked_until = now()
+    WHERE blocked_until > now()
+      AND (lane = ANY(%(lanes)s) OR (%(is_operator)s AND starts_with(lane, 'smarthost:')))
 """
 _STATEMENTS = {
     "hold": """
@@ -149,6 +156,9 @@ def act(verb: str, ids: Sequence[int], *, by: By) -> Done:
                 "words": _reason(by),
             }
             cursor.execute(_STATEMENTS[statement], words)
+        if verb == Verb.RETRY and changes:
+            lanes = sorted({f"mx:{row.domain}" for row in changes["retry"]})
+            cursor.execute(_UNBLOCK, {"lanes": lanes, "is_operator": by.is_operator})
     every = [row for changed in changes.values() for row in changed]
     done.changed = len(every)
     done.skipped = +done.skipped

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from accounts.models import Organization
 from audit.changes import Actor
-from relay.models import Hold, MessageEvent, Recipient
+from relay.models import Hold, MessageEvent, NextHopTrouble, Recipient
 from relay.models.messages import NEVER
 from relay.waiting.verbs import RUNNING, By, act
 from tests.relay.ops.builders import make_message, make_recipient
@@ -82,6 +82,21 @@ def test_a_hold_and_its_release(alice_org: Organization) -> None:
         ("held", "carol@gatepost.example", "Complaint 12", None),
         ("released", "carol@gatepost.example", "Complaint 12", None),
     ]
+
+
+def test_a_retry_reaches_a_next_hop_in_trouble(alice_org: Organization) -> None:
+    """Its time is over for who asks; a smarthost's only for the operator, other domains' for nobody."""
+    until = timezone.now() + timedelta(minutes=20)
+    for lane in ("mx:example.net", "mx:other.example", "smarthost:1:5"):
+        NextHopTrouble.objects.create(lane=lane, blocked_until=until)
+
+    def blocked_after(by: By) -> set[str]:
+        with transaction.atomic():
+            act("retry", [waiting(alice_org, "later", address="a@Example.NET").pk], by=by)
+        return set(NextHopTrouble.objects.filter(blocked_until__gt=timezone.now()).values_list("lane", flat=True))
+
+    assert blocked_after(CUSTOMER) == {"mx:other.example", "smarthost:1:5"}
+    assert blocked_after(OPERATOR) == {"mx:other.example"}
 
 
 def test_released_to_the_limit(alice_org: Organization) -> None:
