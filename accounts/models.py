@@ -198,7 +198,7 @@ class ApiKey(models.Model):
         SMTP_USERS_WRITE = "smtp_users:write", _("Create and change SMTP users, app passwords and networks")
         POLICIES_WRITE = "policies:write", _("Change the policies for app passwords and sign-ins")
         MESSAGES_READ = "messages:read", _("See messages")
-        MESSAGES_WRITE = "messages:write", _("Hold, release, retry and cancel messages")
+        MESSAGES_WRITE = "messages:write", _("Hold, release, retry and cancel messages, and suppress addresses")
         AUTH_EVENTS_READ = "auth_events:read", _("See the auth log")
         CHANGES_READ = "changes:read", _("See and verify the change log")
         ALERTS_READ = "alerts:read", _("See alerts")

@@ -32,6 +32,7 @@ from relay.api import (
     refusals,
     senders,
     smtp_users,
+    suppressions,
     webhooks,
 )
 from relay.api.problems import add_handlers, not_allowed, not_found
@@ -100,6 +101,7 @@ for noun in (
     changes,
     connection_failures,
     alerts,
+    suppressions,
     webhooks,
 ):
     api.add_router("", noun.router)

@@ -254,3 +254,35 @@ class DomainForm(forms.Form):
         help_text=_("The part after the @ of your senders, like example.com. Subdomains are added by themselves."),
         widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false", "autocapitalize": "none"}),
     )
+
+
+class SuppressionForm(forms.Form):
+    address = forms.CharField(
+        label=_("Address"),
+        max_length=320,
+        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false", "autocapitalize": "none"}),
+    )
+    note = forms.CharField(label=_("Why"), max_length=200, required=False)
+
+
+class SuppressionImportForm(forms.Form):
+    """Pasted, or a file; what it holds is cleaned_data["text"] either way."""
+
+    pasted = forms.CharField(
+        label=_("Addresses"),
+        required=False,
+        help_text=_("One in each line, or CSV with a column “address” or “email”."),
+        widget=forms.Textarea(attrs={"rows": 8, "spellcheck": "false", "autocapitalize": "none"}),
+    )
+    file = forms.FileField(label=_("Or a file"), required=False, help_text=_("Text or CSV, up to a megabyte."))
+    note = forms.CharField(label=_("Where the list comes from"), max_length=200, required=False)
+
+    def clean(self) -> dict[str, Any]:
+        values = super().clean() or {}
+        file = values.get("file")
+        octets = file.read() if file else b""
+        encoding = "utf-16" if octets[:2] in {b"\xff\xfe", b"\xfe\xff"} else "utf-8"  # spreadsheets on Windows
+        values["text"] = octets.decode(encoding, "replace") if octets else values.get("pasted", "")
+        if not values["text"].strip():
+            raise ValidationError(_("Paste addresses, or choose a file."))
+        return values

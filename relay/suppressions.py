@@ -25,9 +25,10 @@ from audit.changes import Actor, record_change
 from audit.record import printable
 from relay.changes import announce
 from relay.models import Suppression
+from relay.webhooks import outbox
 
-IMPORT_CHARACTERS = 8_000_000
-IMPORT_ADDRESSES = 100_000
+IMPORT_CHARACTERS = 1_000_000
+IMPORT_ADDRESSES = 50_000
 SUPPRESSIONS_MAX = 1_000_000
 ADDRESS_MAX = 320
 NOTE_MAX = 200
@@ -96,6 +97,7 @@ def add(organization: Organization, *, address: str, note: str = "", actor: Acto
     if not made:
         raise SuppressionRefused(_("%(address)s is suppressed already."), code="duplicate", params={"address": key})
     announce(organization.pk)
+    outbox.suppressed([outbox.Suppressed(organization.pk, key, row.source, row.reason)])
     record_change(
         "suppression.added", organization_id=organization.pk, actor=actor, subject=key, values={"note": row.reason}
     )
@@ -135,10 +137,17 @@ def import_text(organization: Organization, *, text: str, note: str = "", actor:
     """A paste or a CSV: one address a line, or in the column whose head names it, or the first cell that has an @."""
     if len(text) > IMPORT_CHARACTERS:
         raise SuppressionRefused(_("The list is too long. Import it in parts."), code="long")
+    return import_cells(organization, _cells(text), note=note, actor=actor)
+
+
+def import_cells(
+    organization: Organization, cells: Iterable[tuple[int, str]], *, note: str = "", actor: Actor
+) -> Imported:
+    """The same of addresses that stand alone, each with the number of its line."""
     keys: dict[str, None] = {}
     bad: list[tuple[int, str]] = []
     malformed = repeated = 0
-    for number, cell in _cells(text):
+    for number, cell in cells:
         try:
             key = canonical_recipient(cell)
         except SuppressionRefused:
@@ -204,10 +213,12 @@ def _store(organization: Organization, keys: list[str], *, note: str, actor: Act
             cursor.execute(
                 "INSERT INTO relay_suppression (organization_id, address, source, reason, reference, created_at,"
                 " created_by) SELECT %s, key, %s, %s, '', now(), %s FROM unnest(%s::text[]) AS key"
-                " ON CONFLICT DO NOTHING",
+                " ON CONFLICT DO NOTHING RETURNING address",
                 [organization.pk, Suppression.Source.IMPORTED, said, by, sorted(keys[start : start + BATCH])],
             )
-            added += cursor.rowcount
+            new = [row[0] for row in cursor.fetchall()]
+            outbox.suppressed([outbox.Suppressed(organization.pk, key, "imported", said) for key in new])
+            added += len(new)
     if added:
         announce(organization.pk)
         record_change(

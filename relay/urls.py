@@ -27,6 +27,7 @@ from relay.views import (
     shell,
     smtp_user,
     smtp_users,
+    suppressions,
     why,
 )
 
@@ -110,9 +111,13 @@ urlpatterns = [
     path("domains/<int:domain_id>/rotate/", domains.rotate, name="domain_rotate"),
     path("domains/<int:domain_id>/abandon/", domains.abandon, name="domain_abandon"),
     path("domains/<int:domain_id>/remove/", domains.remove, name="domain_remove"),
+    path("suppressions/", suppressions.page, name="suppressions"),
+    path("suppressions/remove/", suppressions.remove, name="suppressions_remove"),
+    path("suppressions/import/", suppressions.import_list, name="suppressions_import"),
+    path("suppressions/export.csv", suppressions.export, name="suppressions_export"),
     path("plan/", plan.page, name="plan"),
     path("plan/details/", billing.profile, name="billing_profile"),
-    path("plan/invoices/<int:pk>/", billing.invoice, name="invoice"),
+    path("plan/invoices/<int:invoice_id>/", billing.invoice, name="invoice"),
     path("plan/change/<slug:code>/", plan.change, name="plan_change"),
     path("theme/", shell.theme, name="theme"),
     path("demo-mail/<uuid:message_id>/", message_content.demo_mail, name="demo_mail"),

@@ -41,6 +41,7 @@ from relay.models import (
 from relay.networks import Allowlist, add_network
 from relay.oauth.clients import create_client
 from relay.oauth.issuers import add_subject, configure_issuer
+from relay.suppressions import add as add_suppression
 from relay.webhooks.endpoints import create_endpoint
 from relay.webhooks.outbox import write_test
 from tests.accounts.pages import last_link
@@ -54,7 +55,6 @@ CONTENT = (
     b'Content-Disposition: attachment; filename="a.txt"\r\n\r\nattached\r\n--b--\r\n'
 )
 HERS = ("alice-works", "alice.example", "Alice Works")
-INVOICES = ("relay:invoice", "relay:ops_invoice", "relay:ops_invoice_pay", "relay:ops_invoice_credit")
 LEARNING = (
     "api:get_network_learning", "api:edit_network_learning", "api:stop_network_learning",
     "api:enforce_network_learning", "api:give_up_network_learning",
@@ -183,15 +183,23 @@ def hers(alice: User, alice_org: Organization, vera: User) -> Hers:
         "pk": alice_org.pk,
         "invitation_id": Invitation.objects.get().pk, "membership_id": Membership.objects.get(user=vera).pk,
         "api_key_id": key.pk, "id": smtp_user.pk, "plan": Plan.objects.get(code="premium").pk,
+        "invoice_id": invoice.pk,
         "soon": (timezone.now() + timedelta(days=7)).isoformat(),
     }  # fmt: skip
+    suppression = add_suppression(alice_org, address="you@example.net", actor=SYSTEM)
+    values["suppression_id"] = suppression.pk
     values |= _oauth(alice_org, smtp_user) | _bans(alice_org) | _alerts(alice_org, smtp_user) | _webhook(alice_org)
     of_one = {
-        **dict.fromkeys(INVOICES, invoice.pk),
         "relay:ops_message": message.pk,
         "relay:ops_alert": values["alert_id"],
         "relay:ops_alert_dismiss": values["installations_alert_id"],
         "api:get_alert": values["alert_id"],
+        "api:get_domain": domain.pk,
+        "api:check_domain": domain.pk,
+        "api:list_domain_history": domain.pk,
+        "api:rotate_dkim_keys": domain.pk,
+        "api:abandon_dkim_keys": domain.pk,
+        "api:remove_domain": domain.pk,
         "api:dismiss_alert": values["alert_id"],
         "api:revoke_app_password": password.pk,
         "api:rotate_app_password": password.pk,
@@ -203,6 +211,8 @@ def hers(alice: User, alice_org: Organization, vera: User) -> Hers:
         **{name: values["endpoint_id"] for name in routes() if name.startswith("api:") and "webhook" in name},
         "api:lift_ban": values["ban_id"],
         "api:remove_sender": sender.pk,
+        "api:get_suppression": suppression.pk,
+        "api:remove_suppression": suppression.pk,
         "api:get_message": message.pk,
         **dict.fromkeys(ROUTE_PAGES, route.pk),
         "relay:ops_queue_action": action.pk,

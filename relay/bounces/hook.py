@@ -8,11 +8,11 @@ Errors  psycopg's. Nothing is asked of the database unless a recipient failed, i
 Source  RFC 3461 4.1 (NOTIFY), 5.2; RFC 3464 2.3.3; RFC 5321 4.5.5 (no report for the null reverse-path), 6.1.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 from relay.after_settle import Settled, apart
 from relay.bounces.classify import SUSPICION_DAYS, classify
@@ -22,6 +22,8 @@ from relay.models.bounces import Report
 from relay.models.messages import Recipient
 from relay.queue import Settlement
 from relay.suppressions import suppression_key
+from relay.webhooks import outbox
+from relay.webhooks.outbox import Suppressed
 
 DELAY_AFTER = timedelta(hours=4)
 COLLECT_SECONDS = 5.0
@@ -44,7 +46,7 @@ class Note:
 
 async def after_settle(connection: Connection, results: Sequence[Settled]) -> None:
     now = datetime.now(UTC)
-    notes = [note for job, settlement, state in results if (note := _note(job.message_id, settlement, state, now))]
+    notes = [note for job, settlement, state in results if (note := _note(job.received_at, settlement, state, now))]
     failed = [note for note in notes if note.kind == Kind.FAILED]
     if not notes:
         return
@@ -53,26 +55,21 @@ async def after_settle(connection: Connection, results: Sequence[Settled]) -> No
         await suppress(connection, failed)
 
 
-def _note(message_id: UUID, done: Settlement, state: str, now: datetime) -> Note | None:
-    kind = _kind(message_id, done, state, now)
+def _note(received_at: datetime, done: Settlement, state: str, now: datetime) -> Note | None:
+    kind = _kind(received_at, done, state, now)
     if kind is None:
         return None
     return Note(done.recipient.id, kind, done.code, done.enhanced_code[:9], done.text[:512], done.next_hop[:255])
 
 
-def _kind(message_id: UUID, done: Settlement, state: str, now: datetime) -> str | None:
+def _kind(received_at: datetime, done: Settlement, state: str, now: datetime) -> str | None:
     if state == State.FAILED:
         return Kind.FAILED
     if state == State.QUEUED:
-        return Kind.DELAYED if now - _accepted_at(message_id) >= DELAY_AFTER else None
+        return Kind.DELAYED if now - received_at >= DELAY_AFTER else None
     if state == State.DELIVERED and done.recipient.dsn_notify and not done.dsn_passed:
         return Kind.RELAYED if "SUCCESS" in done.recipient.dsn_notify.upper() else None
     return None
-
-
-def _accepted_at(message_id: UUID) -> datetime:
-    """A message's id is a UUIDv7: its first 48 bits are the milliseconds of its making."""
-    return datetime.fromtimestamp((message_id.int >> 80) / 1000, UTC)
 
 
 # NOTIFY decides (RFC 3461 4.1); without it a sender hears of failure and delay. A failure is told again only if
@@ -131,7 +128,7 @@ SELECT DISTINCT ON (organization, address) organization, address, 'bounce', reas
 FROM unnest(%(organization)s::bigint[], %(address)s::text[], %(reason)s::text[], %(reference)s::text[])
      AS given (organization, address, reason, reference)
 ORDER BY organization, address
-ON CONFLICT DO NOTHING RETURNING organization_id
+ON CONFLICT DO NOTHING RETURNING organization_id, address, reason, reference
 """
 # An smtpd asks about recipients only of organizations that have suppressions: the first one must be told.
 _ANNOUNCE = """
@@ -158,12 +155,12 @@ async def suppress(connection: Connection, failed: Iterable[Note]) -> int:
         "reason": [_reason(judged[row[0]][0]) for row in gone],
         "reference": [row[3] for row in gone],
     }
-    made = [row[0] for row in await (await connection.execute(_SUPPRESS, columns)).fetchall()]
-    if made:
-        organizations = sorted(set(made))
-        numbers = [made.count(each) for each in organizations]
-        await connection.execute(_ANNOUNCE, {"organizations": organizations, "made": numbers})
-    return len(made)
+    new = await (await connection.execute(_SUPPRESS, columns)).fetchall()
+    if new:
+        made = Counter(row[0] for row in new)
+        await connection.execute(_ANNOUNCE, {"organizations": list(made), "made": list(made.values())})
+        await outbox.asuppressed(connection, [Suppressed(row[0], row[1], "bounce", row[2], row[3]) for row in new])
+    return len(new)
 
 
 def _is_suspected(replies: Iterable[str]) -> bool:

@@ -12,14 +12,10 @@ told, and suppress nobody.
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
 
 from psycopg.rows import namedtuple_row
 
-from relay import after_settle
-from relay.bounces import hook
 from relay.bounces.classify import classify
 from relay.bounces.hook import Note, note_reports, suppress
 from relay.bounces.read import Reported
@@ -27,13 +23,11 @@ from relay.bounces.verp import Token
 from relay.connections import Connection
 from relay.logs import get_logger
 from relay.models.bounces import Report
-from relay.models.messages import Recipient
-from relay.queue import ClaimedRecipient, Job, Outcome, Settlement
 from relay.suppressions import suppression_key
+from relay.webhooks import outbox
 
 BOUNCES_MAX = 5
 LATE = "Bounced later: "
-NO_LEASE = UUID(int=0)
 
 Kind = Report.Kind
 # What a report's action means for the sender who asked.
@@ -48,9 +42,7 @@ KINDS = {
 log = get_logger(__name__)
 
 _FIND = """
-SELECT own.id, own.address, own.state, own.attempts, own.dsn_notify, own.dsn_orcpt, message.id AS message_id,
-       message.reference, message.route, message.reverse_path, message.smtputf8, message.size_octets,
-       message.received_at,
+SELECT own.id, own.address, message.id AS message_id, message.organization_id,
        (SELECT count(*) FROM relay_latebounce late WHERE late.recipient_id = own.id) AS bounces
 FROM relay_message message JOIN relay_recipient own ON own.message_id = message.id
 WHERE message.reference = %(reference)s AND (%(recipient)s = 0 OR own.id = %(recipient)s)
@@ -139,34 +131,7 @@ async def _failed(connection: Connection, row: Any, said: Reported, *, is_own: b
     await note_reports(connection, [note])
     if is_own:
         await suppress(connection, [note])
-    result = _as_settled(row, said)
-    for each in after_settle.hooks:
-        if each is not hook.after_settle:  # its halves are done above, with what the token is worth
-            await each(connection, [result])
+    words = f"{LATE}{said.text}"[:512]
+    late = outbox.LateBounced(row.message_id, row.organization_id, row.address, said.code, said.enhanced[:9], words)
+    await outbox.abounced_late(connection, [late])
     return "bounced later"
-
-
-def _as_settled(row: Any, said: Reported) -> after_settle.Settled:
-    """A late bounce in the words of a settle, for those who tell of it."""
-    recipient = ClaimedRecipient(row.id, row.address, row.attempts, row.dsn_notify, row.dsn_orcpt)
-    job = Job(
-        lease=NO_LEASE,
-        message_id=row.message_id,
-        route=row.route,
-        reverse_path=row.reverse_path,
-        smtputf8=row.smtputf8,
-        size_octets=row.size_octets,
-        received_at=row.received_at,
-        recipients=(recipient,),
-        reference=row.reference,
-    )
-    settlement = Settlement(
-        recipient=recipient,
-        outcome=Outcome.FAILED,
-        started_at=datetime.now(UTC),
-        code=said.code,
-        enhanced_code=said.enhanced[:9],
-        text=f"{LATE}{said.text}"[:512],
-        next_hop=said.reporter[:255],
-    )
-    return job, settlement, Recipient.State.FAILED

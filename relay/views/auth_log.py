@@ -154,7 +154,7 @@ async def _csv(organization_id: int, filters: AuthFilters) -> AsyncIterator[str]
         except SearchTooLong:
             yield _lines([[_("More rows were left out: narrow the filters.")]])
             return
-        yield _lines([_cell(getattr(each, name)) for name in COLUMNS] for each in events)
+        yield _lines([csv_cell(getattr(each, name)) for name in COLUMNS] for each in events)
         if len(events) < EXPORT_PAGE:
             return
         before = Cursor.of(events[-1])
@@ -166,7 +166,7 @@ def _lines(rows: Iterable[Sequence[str]]) -> str:
     return text.getvalue()
 
 
-def _cell(value: Any) -> str:
+def csv_cell(value: Any) -> str:
     """Clients choose their own usernames and names: what a spreadsheet would calculate is marked as text."""
     text = value.isoformat() if hasattr(value, "isoformat") else str(value)
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

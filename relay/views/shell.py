@@ -45,6 +45,7 @@ CUSTOMER_PAGES: Sequence[tuple[str, str, Any, str]] = (
     ("relay:bans", "ban", gettext_lazy("Bans"), roles.AUTH_LOG_SEE),
     ("relay:domains", "domain", gettext_lazy("Domains"), roles.SMTP_USERS_SEE),
     ("relay:alerts", "bell", gettext_lazy("Alerts"), roles.ALERTS_SEE),
+    ("relay:suppressions", "cross", gettext_lazy("Suppressions"), roles.MESSAGES_SEE),
     ("accounts:team", "people", gettext_lazy("Team"), roles.TEAM_SEE),
     ("accounts:security", "shield", gettext_lazy("Security"), ""),
     ("relay:scorecard", "score", gettext_lazy("Scorecard"), roles.SMTP_USERS_SEE),

@@ -107,6 +107,7 @@ def _link(explanation: Explanation, smtp_user: SmtpUser | None) -> Link | None:
         Place.AUTH_LOG: Link(reverse("relay:auth_log") + "?result=refused", _("To the auth log")),
         Place.MESSAGES: Link(reverse("relay:messages"), _("To the messages")),
         Place.BANS: Link(reverse("relay:bans"), _("To the bans")),
+        Place.SUPPRESSIONS: Link(reverse("relay:suppressions"), _("To the suppressed addresses")),
     }
     return links[explanation.place] if explanation.place else None
 
