@@ -83,7 +83,7 @@ def abandon(domain: SendingDomain, *, actor: Actor) -> None:
     waiting = row.dkim_keys.filter(retired_at=None, active_at=None)
     names = list(waiting.values_list("selector", flat=True))
     if not names or not row.dkim_keys.filter(active_at__isnull=False, retired_at=None).exists():
-        raise RotationRefused(_("There are no new keys that could be taken back."), code="none")
+        raise RotationRefused(_("There are no new keys that could be taken back."), code="no_rotation")
     waiting.delete()
     _changed(row, "domain.dkim_abandoned", actor, names)
 

@@ -28,6 +28,7 @@ RETRY_SECONDS = 10
 CONFLICTS = {
     "changed",
     "taken", "duplicate", "covered", "covers", "plan", "full", "disabled", "allowlist",
+    "waiting", "too_often", "no_rotation",
     "ended", "asleep", "canary", "replaced", "alone",
 }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Domains of the organization, and the senders that an SMTP user may write into From."""
+"""The senders that an SMTP user may write into From."""
 
 from datetime import datetime
 from typing import Any
@@ -10,20 +10,9 @@ from relay import domains
 from relay.api.keys import ApiRequest, Scope, actor_of, needs
 from relay.api.shapes import Body, Listed, Schema, Text
 from relay.api.smtp_users import own_smtp_user
-from relay.models import SenderAddress, SendingDomain
+from relay.models import SenderAddress
 
-router = Router(tags=["Domains and senders"])
-
-
-class DomainOut(Schema):
-    id: int
-    name: str
-    verified_at: datetime | None = Field(description="Mail of a domain that is not verified goes to the sandbox only.")
-    created_at: datetime
-
-
-class DomainNew(Body):
-    name: Text = Field(max_length=253)
+router = Router(tags=["Senders"])
 
 
 class SenderOut(Schema):
@@ -35,16 +24,6 @@ class SenderOut(Schema):
 
 class SenderNew(Body):
     pattern: Text = Field(max_length=320, description="An address, or @example.com for all of exactly that domain.")
-
-
-@router.get("/domains", response=Listed[DomainOut], summary="List domains", **needs(Scope.SMTP_USERS_READ))
-def list_domains(request: ApiRequest) -> Any:
-    return {"items": list(SendingDomain.objects.filter(organization=request.auth.organization).order_by("name"))}
-
-
-@router.post("/domains", response={201: DomainOut}, summary="Add a domain", **needs(Scope.SMTP_USERS_WRITE))
-def add_domain(request: ApiRequest, data: DomainNew) -> Any:
-    return Status(201, domains.add_domain(request.auth.organization, name=data.name, actor=actor_of(request)))
 
 
 @router.get(

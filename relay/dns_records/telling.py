@@ -23,13 +23,13 @@ _GOOD: Final = (RecordState.OK, RecordState.WEAK)
 def tell(
     domain: SendingDomain, records: Sequence[DomainRecord], *, confirm: timedelta, grace: timedelta, now: datetime
 ) -> None:
-    broken = [row for row in records if row.is_broken and _counts(domain, row)] if domain.verified_at else []
+    broken = [row for row in records if _has_broken(domain, row)] if domain.verified_at else []
     open_case = Anomaly.objects.filter(key=_key(domain), organization_id=domain.organization_id, state=State.OPEN)
     if not broken:
         for case in open_case:
             close(case, state=State.ENDED, by="", now=now)
         return
-    fresh = [row for row in broken if not row.told_at and now - row.began_at >= confirm and _was_good(row)]
+    fresh = [row for row in broken if not row.told_at and now - row.began_at >= confirm]
     told = [row for row in broken if row.told_at or row in fresh]
     if not fresh and not (told and open_case.exists()):
         return
@@ -76,6 +76,9 @@ def _counts(domain: SendingDomain, row: DomainRecord) -> bool:
     return True
 
 
-def _was_good(row: DomainRecord) -> bool:
+def _has_broken(domain: SendingDomain, row: DomainRecord) -> bool:
+    """It was good before: what was never published is on the domain's page, and no news."""
+    if not row.is_broken or not _counts(domain, row):
+        return False
     before = DomainRecord.objects.filter(domain=row.domain_id, kind=row.kind, name=row.name, state__in=_GOOD)
-    return before.exists()
+    return row.told_at is not None or before.exists()

@@ -59,10 +59,10 @@ class Migration(migrations.Migration):
                     models.CharField(
                         choices=[
                             ("ok", "Right"),
-                            ("weak", "Works, but"),
+                            ("weak", "Could be better"),
                             ("missing", "Not there"),
                             ("wrong", "Wrong"),
-                            ("unknown", "No answer"),
+                            ("unknown", "Not known yet"),
                         ],
                         max_length=8,
                     ),

@@ -56,10 +56,10 @@ class RecordKind(models.TextChoices):
 
 class RecordState(models.TextChoices):
     OK = "ok", _("Right")
-    WEAK = "weak", _("Works, but")
+    WEAK = "weak", _("Could be better")
     MISSING = "missing", _("Not there")
     WRONG = "wrong", _("Wrong")
-    UNKNOWN = "unknown", _("No answer")  # the DNS has never answered yet
+    UNKNOWN = "unknown", _("Not known yet")  # the DNS has never answered yet
 
 
 class DomainRecord(models.Model):

@@ -1,0 +1,97 @@
+"""The records of a domain as its page and the API show them: what belongs there, and what is there.
+
+Shapes  rows_of(domain) -> a Row for each record that it needs, in the order in which one would publish them.
+        history_of(domain) -> its episodes, newest first.
+Errors  Those of the database. No DNS is asked here.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.utils.translation import gettext as _
+
+from relay.dkim_keys import OVERLAP
+from relay.dns_records import wanted, words
+from relay.dns_records.wanted import Plan, Wanted
+from relay.models import DkimKey, DomainRecord, RecordKind, RecordState, SendingDomain
+
+HISTORY_MAX = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """value: what to publish; empty where what is there is right, or nothing can be proposed."""
+
+    wanted: Wanted
+    title: str
+    purpose: str
+    value: str
+    state: str
+    problems: tuple[str, ...] = ()
+    found: tuple[str, ...] = ()
+    since: datetime | None = None
+    last_at: datetime | None = None
+    unanswered_at: datetime | None = None
+    note: str = ""
+
+    @property
+    def is_done(self) -> bool:
+        return self.state in {RecordState.OK, RecordState.WEAK}
+
+
+def rows_of(domain: SendingDomain) -> list[Row]:
+    plan = wanted.plan_of(domain)
+    current = {(row.kind, row.name): row for row in domain.records.filter(ended_at=None)}
+    keys = {key.pk: key for key in domain.dkim_keys.filter(erased_at=None)}
+    return [_row(plan, each, current.get((each.kind, each.name)), keys) for each in wanted.wanted(plan)]
+
+
+def _row(plan: Plan, asked: Wanted, record: DomainRecord | None, keys: dict[int, DkimKey]) -> Row:
+    key = keys.get(asked.key.id) if asked.key else None
+    title = str(RecordKind(asked.kind).label)
+    if key:
+        title = f"{title}, {key.get_algorithm_display()}"
+    found = tuple(map(str, record.found)) if record else ()
+    return Row(
+        asked,
+        title,
+        str(words.PURPOSES[asked.kind]),
+        _value(plan, asked, record),
+        record.state if record else str(RecordState.UNKNOWN),
+        tuple(words.told(problem) for problem in record.problems) if record else (),
+        found,
+        record.began_at if record else None,
+        record.last_at if record else None,
+        record.unanswered_at if record else None,
+        _note(key) if key else "",
+    )
+
+
+def _value(plan: Plan, asked: Wanted, record: DomainRecord | None) -> str:
+    """Of what several have a say in, only what is missing is proposed: nobody should paste away a stricter policy."""
+    if record and asked.kind == RecordKind.SPF:
+        if record.state == RecordState.OK:
+            return ""
+        present = str(record.found[0]) if len(record.found) == 1 and not str(record.found[0]).endswith("…") else ""
+        return wanted.spf(plan, present=present).value
+    if record and record.is_good and asked.kind == RecordKind.DMARC:
+        return ""
+    return asked.value
+
+
+def _note(key: DkimKey) -> str:
+    if key.retired_at:
+        day = f"{key.retired_at + OVERLAP:%Y-%m-%d}"
+        return _("Retired. Leave the record there until %(day)s, for mail that it signed is still under way.") % {
+            "day": day
+        }
+    if key.active_at:
+        return _("Signs since %(day)s.") % {"day": f"{key.active_at:%Y-%m-%d}"}
+    if key.seen_at:
+        return _("Seen. It takes over when all servers of the zone have it, in about a quarter of an hour.")
+    return ""
+
+
+def history_of(domain: SendingDomain) -> list[tuple[DomainRecord, list[str]]]:
+    rows = domain.records.order_by("-began_at", "-pk")[:HISTORY_MAX]
+    return [(row, [words.told(problem) for problem in row.problems]) for row in rows]
