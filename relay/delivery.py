@@ -101,7 +101,10 @@ async def _through(job: Job, hops: Sequence[NextHop], tools: Tools) -> list[Sett
         done = [replace(one, conversation=_joined(before, one.conversation)) for one in done]
         last = number == len(hops) or monotonic() > ends_at
         elsewhere = [one for one in done if one.host_failed and not last]
-        settled += [one for one in done if not one.host_failed or last]
+        kept = [one for one in done if not one.host_failed or last]
+        if job.requires_tls:  # what hosts do not do for this message they may do for all others
+            kept = [replace(one, host_failed=False) for one in kept]
+        settled += kept
         if not elsewhere:
             break
         waiting, before = [one.recipient for one in elsewhere], elsewhere[-1].conversation

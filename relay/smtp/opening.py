@@ -155,11 +155,12 @@ class _Opening:
         name = reply.lines[0].partition(" ")[0] if reply.lines else ""
         if self._next_hop.is_mx and name.lower() == self._local_name.lower():
             raise NotConnectedError(f"{self._next_hop} has this server's name: the mail would go in circles.")
-        self._session.features = features = {}
+        features: dict[str, str] = {}
         for line in reply.lines[1:]:
             keyword, _space, parameters = line.replace("AUTH=", "AUTH ", 1).partition(" ")
             known = features.get(keyword.upper(), "")
             features[keyword.upper()] = f"{known} {parameters}".strip()
+        self._session.features = features
 
     async def _start_tls(self) -> None:
         if "STARTTLS" not in self._session.features:
