@@ -99,11 +99,11 @@ def environment(**changes: str) -> dict[str, str]:
 
 
 class Workers:
-    """Delivery workers with a short lease, towards whatever their organizations name."""
+    """Delivery workers with a short lease, towards whatever their organizations name. changes: of their settings."""
 
-    def __init__(self, number: int, *, log: Path, lease_seconds: float = 3.0) -> None:
+    def __init__(self, number: int, *, log: Path, lease_seconds: float = 3.0, **changes: str) -> None:
         self._log, self._lease_seconds = log, lease_seconds
-        self._environment = environment(GATEPOST_SMARTHOST_TLS="none")
+        self._environment = environment(GATEPOST_SMARTHOST_TLS="none", **changes)
         self._running = [self._start() for _ in range(number)]
 
     def __enter__(self) -> "Workers":

@@ -293,19 +293,20 @@ class PostfixPeer(Peer):
                     path.unlink()
 
     def flush(self) -> None:
-        """What waits is tried now (qmgr(8): F, all destinations; D, look into the deferred queue)."""
-        with socket.socket(socket.AF_UNIX) as door:
+        """What waits is tried now (qmgr(8): F all destinations, A whatever its time, D the deferred queue)."""
+        with suppress(OSError), socket.socket(socket.AF_UNIX) as door:
             door.connect(str(self.spool / "public/qmgr"))
-            door.sendall(b"FD")
+            door.sendall(b"FAD")
 
     def relay_to(self, port: int, *, authority: Path, login: str) -> None:
         """Mail that comes at relay_port goes on to 127.0.0.1 at this port, with this `username:password`."""
         shutil.copy(authority, self.folder / "authority.pem")
         (self.folder / "etc/login").write_text(f"[127.0.0.1]:{port} {login}\n")
         (self.folder / "etc/main.cf").write_text(self._main + f"relayhost = [127.0.0.1]:{port}\n")
-        [master] = [child.pid for child in self._children if child.program.name == "postfix"]
-        assert master is not None
-        os.kill(master, signal.SIGHUP)  # processes that wait for work are replaced
+        [master] = [child for child in self._children if child.program.name == "postfix"]
+        master.stop()  # a reload would leave processes that know the old login, and sessions that were opened with it
+        master.start()
+        master.wait_until_ready()
 
     def waiting(self) -> list[str]:
         """Why mail for the next hop is still here: the words of the last attempt, a line for each recipient."""

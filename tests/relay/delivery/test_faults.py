@@ -20,6 +20,7 @@ from accounts.models import Organization
 from embedded.postgres import Postgres
 from embedded.valkey import Valkey
 from relay.models import Worker
+from relay.next_hops import PER_HOP
 from tests.relay.delivery.running import (
     all_settled,
     amake_message,
@@ -111,7 +112,7 @@ async def test_a_worker_is_killed_in_mid_attempt(
 
 
 async def test_two_workers_deliver_each_recipient_once(alice_org: Organization, tmp_path: Path) -> None:
-    """Two real processes share 200 messages: the next hop sees each exactly once."""
+    """Two real processes share 200 messages: the next hop sees each exactly once, in a few sessions that both keep."""
     for number in range(200):
         await amake_message(alice_org, route="smarthost", recipients=[f"{number}@example.net"])
     async with ScriptedServer() as server:
@@ -119,6 +120,7 @@ async def test_two_workers_deliver_each_recipient_once(alice_org: Organization, 
             await all_settled()
     got = [address for taken in server.taken for address in taken.recipients]
     assert sorted(got) == sorted(f"{number}@example.net" for number in range(200))
+    assert server.sessions <= 2 * PER_HOP
     assert {row.outcome for row in await attempts()} == {"delivered"}
 
 
