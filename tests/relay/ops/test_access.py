@@ -12,14 +12,22 @@ from django.utils import timezone
 from accounts.models import Organization, User
 from audit.anomalies.cases import raise_alert
 from audit.anomalies.models import Kind, Severity
-from relay.models import Ban, ProtectedRange, SendingDomain
+from relay.models import Ban, NamedRoute, ProtectedRange, QueueAction, RouteChoice, RouteTrial, SendingDomain
 from relay.ops_urls import urlpatterns
 from tests.relay.ops.builders import make_event, make_message, make_recipient
 
+PAGES = ("change", "delete", "choose", "try", "trial")  # of a route
 NAMES = [pattern.name or "" for pattern in urlpatterns if isinstance(pattern, URLPattern)]
 ACTIONS = ["ops_activate", "ops_suspend", "ops_plan", "ops_domain_verify", "ops_domain_withdraw", "ops_invite"]
 ACTIONS += ["ops_alert_settings", "ops_alert_dismiss", "ops_ban_lift", "ops_range_protect", "ops_range_unprotect"]
-FORMS = {"ops_alert_dismiss"}  # no page of its own: it takes a form and leads on
+ACTIONS += ["ops_queue_act", "ops_queue_stop"]
+ACTIONS += [f"ops_route_{page}" for page in ("create", "change", "delete", "choose", "drop", "try")]
+FORMS = {
+    "ops_alert_dismiss",
+    "ops_queue_stop",
+    "ops_route_try",
+    "ops_health_check",
+}  # no page of its own: it takes a form and leads on
 
 
 @pytest.fixture
@@ -37,6 +45,10 @@ def address(alice_org: Organization) -> Callable[[str], str]:
         evidence={"ip": "192.0.2.7"},
     )
     ban = Ban.objects.create(cidr="203.0.113.7/32", ends_at=timezone.now() + timedelta(hours=1), worker="test")
+    route = NamedRoute.objects.create(name="Own", kind="hold")
+    choice = RouteChoice.objects.create(route=route, organization=alice_org)
+    RouteTrial.objects.create(route=route)
+    action = QueueAction.objects.create(verb="hold", actor="carol")
     protected = ProtectedRange.objects.create(cidr="192.0.2.192/26", created_by="carol")
 
     def of(name: str) -> str:
@@ -53,6 +65,11 @@ def address(alice_org: Organization) -> Callable[[str], str]:
             "ops_auth_review_live": {"part": "rows"},
             "ops_alert": {"pk": alert.pk},
             "ops_alert_dismiss": {"pk": alert.pk},
+            **dict.fromkeys(["ops_route", *(f"ops_route_{page}" for page in PAGES)], {"pk": route.pk}),
+            "ops_route_drop": {"pk": route.pk, "choice_pk": choice.pk},
+            "ops_queue_act": {"verb": "hold"},
+            "ops_queue_action": {"pk": action.pk},
+            "ops_queue_stop": {"pk": action.pk},
             "ops_ban_lift": {"ban_id": ban.pk},
             "ops_range_unprotect": {"range_id": protected.pk},
         }
