@@ -25,11 +25,11 @@ class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptab
 
 
 @member_required(roles.PLAN_SEE)
-def invoice(request: MemberRequest, pk: int) -> HttpResponse:
+def invoice(request: MemberRequest, invoice_id: int) -> HttpResponse:
     """One document, fit to be printed."""
     found = get_object_or_404(
         Invoice.objects.select_related("credits").prefetch_related("lines", "payments", "credit_notes"),
-        pk=pk,
+        pk=invoice_id,
         organization=request.organization,
     )
     return render(request, "relay/invoice.html", {"invoice": found, "open_cents": open_cents(found)})

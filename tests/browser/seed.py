@@ -25,6 +25,7 @@ from relay.models import AppPassword, Ban, DeliveryAttempt, Message, ProtectedRa
 from relay.networks import Allowlist, add_network
 from relay.self_checks import run_self_check
 from tests.browser.seed_alerts import alerts
+from tests.browser.seed_billing import billing
 from tests.browser.seed_oauth import oauth
 from tests.browser.seed_passwords import seed_passwords
 from tests.relay.conftest import make_message
@@ -58,7 +59,7 @@ def seed() -> dict[str, Any]:
     _learning(full, smtp_user)
     ids |= _health(smtp_user)
     ids |= alerts(full, smtp_user)
-    ids |= oauth(full, owner, smtp_user)
+    ids |= oauth(full, owner, smtp_user) | billing(full)
     return ids | _bans()
 
 

@@ -24,7 +24,7 @@ NO_PAGES = {
     "relay:message_conversation", "relay:ops_message_conversation",  # in MORE
     "relay:message_html", "relay:message_source", "relay:message_attachment", "relay:auth_log_export",
     "relay:ops_floor_live", "relay:ops_auth_review_live", "relay:ops_auth_review_csv",
-    "relay:health_live", "relay:health_ready", "relay:metrics", "relay:oauth_metadata",
+    "relay:ops_invoices_csv", "relay:health_live", "relay:health_ready", "relay:metrics", "relay:oauth_metadata",
     "accounts:confirm_email", "accounts:accept_invitation", "accounts:password_reset_confirm",
 }  # fmt: skip
 QUERIES = {"relay:ops_username": "?name=shop.full", "relay:ops_ip": "?ip=203.0.113.77"}
@@ -66,6 +66,9 @@ MORE = [
     ("nobody", "/account/invitation/nonsense/", 410),
     ("nobody", "/account/password/reset/MQ/nonsense/", 200),
     ("operator", "/ops/messages/{tried_id}/", 200),
+    ("operator", "/ops/billing/invoices/{credit_id}/", 200),
+    ("full", "/plan/invoices/{credit_id}/", 200),
+    ("full", "/plan/change/trial/", 200),
     ("operator", "/ops/messages/?state=queued", 200),
     ("operator", "/ops/messages/?address=nobody@example.org", 200),
     ("operator", "/ops/customers/?q=nobody", 200),

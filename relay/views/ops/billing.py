@@ -84,8 +84,8 @@ def export(request: UserRequest) -> HttpResponse:
 
 @require_safe
 @operator_page
-def invoice(request: UserRequest, pk: int) -> HttpResponse:
-    found = _invoice(pk)
+def invoice(request: UserRequest, invoice_id: int) -> HttpResponse:
+    found = _invoice(invoice_id)
     context = {
         "invoice": found,
         "open_cents": open_cents(found),
@@ -96,8 +96,8 @@ def invoice(request: UserRequest, pk: int) -> HttpResponse:
 
 @form_page
 @operator_action
-def pay(request: UserRequest, pk: int) -> HttpResponse:
-    found = _invoice(pk)
+def pay(request: UserRequest, invoice_id: int) -> HttpResponse:
+    found = _invoice(invoice_id)
     initial = {"amount": Decimal(open_cents(found)) / 100}
     form = PaymentForm(request.POST or None, initial=initial)
     if request.method == "POST" and form.is_valid():
@@ -119,8 +119,8 @@ def pay(request: UserRequest, pk: int) -> HttpResponse:
 
 @form_page
 @operator_action
-def take_back(request: UserRequest, pk: int) -> HttpResponse:
-    found = _invoice(pk)
+def take_back(request: UserRequest, invoice_id: int) -> HttpResponse:
+    found = _invoice(invoice_id)
     initial = {"amount": Decimal(found.subtotal_cents - credited_net(found)) / 100}
     form = CreditForm(request.POST or None, initial=initial)
     if request.method == "POST" and form.is_valid():
@@ -135,9 +135,9 @@ def take_back(request: UserRequest, pk: int) -> HttpResponse:
     return _form_page(request, found, form, _("Issue a credit note"))
 
 
-def _invoice(pk: int) -> Invoice:
+def _invoice(invoice_id: int) -> Invoice:
     rows = Invoice.objects.select_related("organization", "credits")
-    return get_object_or_404(rows.prefetch_related("lines", "payments", "credit_notes"), pk=pk)
+    return get_object_or_404(rows.prefetch_related("lines", "payments", "credit_notes"), pk=invoice_id)
 
 
 def _form_page(request: UserRequest, found: Invoice, form: forms.Form, title: str) -> HttpResponse:
