@@ -1,6 +1,7 @@
-"""Requests to addresses that customers choose: issuers' keys, webhooks. Never from smtpd, never in a view.
+"""Requests to addresses that customers choose: issuers' keys, webhooks. Never from smtpd; in a view only check_where().
 
-Shapes  fetch(url, …) -> Answer. check_address(url) says beforehand what is wrong with an address, without a network.
+Shapes  fetch(url, …) -> Answer. check_address(url) says beforehand what is wrong with an address, without a network;
+        check_where(url) asks the DNS as well, for a form that is saved.
         Line: a connection that is kept for several requests to one address, which was judged when it was opened.
 Units   seconds of the whole exchange, with every redirect, DNS included; octets of the decoded body.
 Errors  OutsideRefused: we do not go there. OutsideFailed: there was no good answer. Both with words for the customer,
@@ -19,6 +20,7 @@ import ssl
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
@@ -32,6 +34,7 @@ from relay.networks import Address, Range
 
 SECONDS = 10.0
 OCTETS = 256 * 1024
+CHECK_SECONDS = 2.0  # of DNS, while somebody waits for a form
 BODY_SECONDS = 2.0  # of an excerpt, after the headers
 REDIRECTS = 3
 URL_LENGTH_MAX = 1000
@@ -82,6 +85,13 @@ class _Target:
 def check_address(url: str) -> None:
     """Raises OutsideRefused for what no request could go to."""
     _target(url)
+
+
+def check_where(url: str, *, seconds: float = CHECK_SECONDS) -> None:
+    """Raises OutsideRefused if the address leads inside today. A name that is not there yet may come to be."""
+    target = _target(url)
+    with suppress(OutsideFailed):
+        _judged(_resolved(target, ends_at=time.monotonic() + seconds))
 
 
 def fetch(

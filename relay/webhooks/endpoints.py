@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
@@ -24,7 +24,7 @@ from accounts.models import Organization, User
 from audit.changes import Actor, changed, record_change
 from relay import notices
 from relay.models import SmtpUser
-from relay.outside import OutsideRefused, check_address
+from relay.outside import OutsideRefused, check_where
 from relay.sealed import sealed
 from relay.webhooks import interest
 from relay.webhooks.kinds import Event
@@ -50,7 +50,6 @@ def endpoints_of(organization_id: int) -> list[Endpoint]:
     return list(Endpoint.objects.filter(organization=organization_id, deleted_at=None).order_by("pk"))
 
 
-@transaction.atomic
 def create_endpoint(
     organization: Organization,
     *,
@@ -62,11 +61,18 @@ def create_endpoint(
     created_by: User | None = None,
 ) -> Made:
     """Raises EndpointRefused."""
+    _demand_open(url)
+    values = {"url": url, "events": events, "description": description, "smtp_user_ids": smtp_user_ids}
+    return _create(organization, values, actor=actor, created_by=created_by)
+
+
+@transaction.atomic
+def _create(organization: Organization, given: dict[str, Any], *, actor: Actor, created_by: User | None) -> Made:
     Organization.objects.select_for_update(no_key=True).get(pk=organization.pk)  # one at a time against ENDPOINTS_MAX
     if Endpoint.objects.filter(organization=organization, deleted_at=None).count() >= ENDPOINTS_MAX:
         text = _("An organization has %(most)d endpoints at most.") % {"most": ENDPOINTS_MAX}
         raise EndpointRefused(text, code="full")
-    values = _checked(organization.pk, url, description, events, smtp_user_ids)
+    values = _checked(organization.pk, **given)
     secret = _new_secret()
     endpoint = Endpoint.objects.create(
         organization=organization, secret=sealed(secret), created_by=created_by, **values
@@ -75,7 +81,6 @@ def create_endpoint(
     return Made(endpoint, secret)
 
 
-@transaction.atomic
 def change_endpoint(
     endpoint: Endpoint,
     *,
@@ -86,9 +91,16 @@ def change_endpoint(
     smtp_user_ids: Iterable[int] = (),
 ) -> None:
     """Raises EndpointRefused. What waits already goes to the new address."""
+    _demand_open(url)
+    values = {"url": url, "events": events, "description": description, "smtp_user_ids": smtp_user_ids}
+    _change(endpoint, values, actor=actor)
+
+
+@transaction.atomic
+def _change(endpoint: Endpoint, given: dict[str, Any], *, actor: Actor) -> None:
     row = _locked(endpoint)
     before = {"url": row.url, "description": row.description, "events": row.events, "smtp_user_ids": row.smtp_user_ids}
-    values = _checked(row.organization_id, url, description, events, smtp_user_ids)
+    values = _checked(row.organization_id, **given)
     if not (new := changed(_told(before), _told(values))) and values["url"] == row.url:
         return
     Endpoint.objects.filter(pk=row.pk).update(**values)
@@ -159,15 +171,19 @@ def delete_endpoint(endpoint: Endpoint, *, actor: Actor) -> None:
         _record("webhook.deleted", row, actor, {})
 
 
-def _checked(
-    organization_id: int, url: str, description: str, events: Iterable[str], smtp_user_ids: Iterable[int]
-) -> dict[str, object]:
-    url, description = url.strip(), description.strip()
-    wanted, users = sorted(set(events)), sorted(set(smtp_user_ids))
+def _demand_open(url: str) -> None:
+    """Outside of any transaction: the DNS is asked."""
     try:
-        check_address(url)
+        check_where(url.strip())
     except OutsideRefused as refused:
         raise EndpointRefused(str(refused), code="url") from None
+
+
+def _checked(
+    organization_id: int, *, url: str, description: str, events: Iterable[str], smtp_user_ids: Iterable[int]
+) -> dict[str, Any]:
+    url, description = url.strip(), description.strip()
+    wanted, users = sorted(set(events)), sorted(set(smtp_user_ids))
     if len(description) > 200 or not description.isprintable():
         raise EndpointRefused(_("A description has up to 200 characters, on one line."), code="description")
     if not wanted or not set(wanted) <= set(Event.values):
@@ -177,7 +193,7 @@ def _checked(
     return {"url": url, "description": description, "events": wanted, "smtp_user_ids": users}
 
 
-def _told(values: dict[str, object]) -> dict[str, object]:
+def _told(values: dict[str, Any]) -> dict[str, object]:
     return {**values, "url": _public(str(values["url"]))}
 
 
@@ -196,7 +212,7 @@ def _locked(endpoint: Endpoint) -> Endpoint:
     )
 
 
-def _record(action: str, row: Endpoint, actor: Actor, values: dict[str, object]) -> None:
+def _record(action: str, row: Endpoint, actor: Actor, values: dict[str, Any]) -> None:
     record_change(
         action,
         organization_id=row.organization_id,

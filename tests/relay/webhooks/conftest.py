@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from accounts.models import Organization
+from accounts.api_keys import create_api_key
+from accounts.models import ApiKey, Organization
 from audit.changes import SYSTEM
 from relay.credentials import create_smtp_user
 from relay.models import SmtpUser
@@ -84,5 +85,14 @@ def endpoint(hook: OutsideServer, alice_org: Organization) -> Callable[..., Endp
         interest.forget()
         made.endpoint.text = made.secret  # type: ignore[attr-defined]
         return made.endpoint
+
+    return make
+
+
+@pytest.fixture
+def key_with(alice_org: Organization) -> Callable[..., str]:
+    def make(*scopes: str, organization: Organization = alice_org) -> str:
+        given = scopes or ApiKey.Scope.values
+        return create_api_key(organization, name="Test", scopes=given, actor=SYSTEM).secret
 
     return make

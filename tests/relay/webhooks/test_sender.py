@@ -247,7 +247,10 @@ def test_redirects_are_no_success_and_lead_nowhere(
 def test_a_name_that_leads_inside_is_not_gone_to(hook: OutsideServer, endpoint: Make, names: Names) -> None:
     """First public, then private: what was saved is judged again at each connection, and the address that was judged
     is the one that is connected to."""
-    names({"rebind.example": [["127.0.0.2"], ["127.0.0.1"]], "meta.example": [["169.254.169.254"]]})
+    names({"meta.example": [["169.254.169.254"]], "rebind.example": [["127.0.0.2"], ["127.0.0.2"], ["127.0.0.1"]]})
+    with pytest.raises(endpoints.EndpointRefused, match="inside a network"):
+        endpoint(host="meta.example")
+    names({"meta.example": [["127.0.0.2"], ["169.254.169.254"]]})
     rebinding, meta = endpoint(host="rebind.example"), endpoint(host="meta.example")
     for row in (rebinding, meta):
         outbox.write_test(row)
