@@ -89,6 +89,11 @@ class Client:
     # --- Messages ---
 
     @property
+    def conversation(self) -> str:
+        """Since the session or its last message began."""
+        return str(self._transcript)
+
+    @property
     def is_usable(self) -> bool:
         return self._wire.is_quiet
 
@@ -110,7 +115,7 @@ class Client:
             raise
         finally:
             self.messages += 1
-        result.conversation = str(self._transcript)
+        result.conversation = self.conversation
         return result
 
     def _fitting(self, envelope: Envelope, content: bytes, result: Result) -> str:
