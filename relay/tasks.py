@@ -22,7 +22,7 @@ from relay.alarms import delete_told as delete_told_alarms
 from relay.alarms import handle_waiting as handle_alarms
 from relay.alert_mail import send_due_alert_mails
 from relay.anchors import send_anchors
-from relay.connection_tests import forget_old_tests
+from relay.bounces.retention import delete_old_reports as delete_old_bounces
 from relay.connection_tests import forget_old_tests
 from relay.cram_md5 import forget_ended as forget_ended_cram_md5_secrets
 from relay.dkim_keys import erase_retired as erase_retired_dkim_keys
@@ -178,11 +178,11 @@ def delete_expired() -> None:
     delete_told_alarms()
     delete_old_actions()
     delete_old_reports()
+    delete_old_bounces()
     forget_old_habits()
     forget_old_cases()
     forget_old_hours()
     delete_old_webhook_deliveries()
     forget_old_spans()
     forget_old_runs()
-    forget_old_tests()
     forget_old_tests()

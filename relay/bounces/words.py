@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from django.conf import settings
-from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -34,7 +33,8 @@ def told_of(original: "Original", told: "Sequence[Told]") -> str:
             lines += ["", paragraph(_opening(kind, original, len(concerned)))]
             for each in concerned:
                 lines += ["", *_recipient(each)]
-    url = settings.GATEPOST_WEB_URL + reverse("relay:message", args=[original.message_id])
+    # Not by reverse(): a delivery worker would load every page of the panel, and hold up its loop meanwhile.
+    url = f"{settings.GATEPOST_WEB_URL}/messages/{original.message_id}/"
     lines += ["", paragraph(_("Members of your organization see all attempts in the panel:")), url]
     return "\n".join(lines)
 

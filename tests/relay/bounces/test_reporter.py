@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import Organization
@@ -48,6 +49,7 @@ async def test_one_report_for_all_that_failed_together(alice_org: Organization) 
     assert mail.get_content_type() == "multipart/report" and mail.get_param("report-type") == "delivery-status"
     text, status, headers = mail.iter_parts()
     words = text.get_content()
+    assert reverse("relay:message", args=[message.pk]) in words
     assert "There is no such mailbox" in words and "550 5.1.1 User unknown" in words and message.reference in words
     about, you, me = status.get_payload()
     assert about["Original-Envelope-Id"] == "QQ+314" and about["Reporting-MTA"].startswith("dns; ")
@@ -83,7 +85,7 @@ async def test_who_is_never_told(alice_org: Organization) -> None:
 
 
 async def test_the_whole_mail_comes_back_if_asked_for(alice_org: Organization) -> None:
-    """RET=FULL returns a failed mail to the octet; a delay brings its headers alone, and says until when it is tried."""
+    """RET=FULL returns a failed mail to the octet; a delay brings its headers, and says until when it is tried."""
     message = await amake_message(
         alice_org, dsn_ret="FULL", content=CONTENT.replace(b"Hello.", b"Gr\xc3\xbc\xc3\x9fe.")
     )
