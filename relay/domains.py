@@ -24,6 +24,7 @@ from relay.models import Proof, SenderAddress, SendingDomain, SmtpUser
 
 # Two readings of IDNA disagree on these: mapped by one, names of their own by the other. A-labels say which is meant.
 DEVIATIONS = frozenset("ßς\u200c\u200d")
+PROOF_HOST = "_gatepost"  # below it stands the TXT record that proves a domain
 DOMAINS_MAX = 1000  # each is asked about again and again
 LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?")
 

@@ -9,7 +9,7 @@ nothing leaves, a domain that the organization has added but not verified does t
 """
 
 from relay.directory import Entry
-from relay.domains import DomainRefused, canonical_domain
+from relay.domains import PROOF_HOST, DomainRefused, canonical_domain
 
 
 def refusal(entry: Entry, address: str) -> str | None:
@@ -31,7 +31,7 @@ def refusal(entry: Entry, address: str) -> str | None:
         return f"The domain {name} is verified by another organization"
     if (standing.route or entry.route) == "sandbox":
         return None
-    return f"The domain {name} is not verified; see Domains in the panel for what to do"
+    return f"The domain {name} is not verified; publish its TXT record {PROOF_HOST}, shown under Domains in the panel"
 
 
 def _shown(address: str) -> str:

@@ -12,9 +12,9 @@ from typing import Final
 
 from django.conf import settings
 
+from relay.domains import PROOF_HOST
 from relay.models import DkimKey, RecordKind, SendingDomain
 
-PROOF_HOST: Final = "_gatepost"
 PROOF_WORD: Final = "gatepost-domain="
 RETURN_HOST: Final = "gpbounce"
 

@@ -121,7 +121,7 @@ def duties(organization: Organization, setup: queries.Setup) -> list[Duty]:
         found.append(Duty(text, reverse("relay:smtp_user", args=[password.smtp_user_id]), _("Make a new one")))
     for domain in setup.unverified:
         text = _("%(domain)s is not verified: mail from it stays in the sandbox.") % {"domain": domain.name}
-        found.append(Duty(text, reverse("relay:domains"), _("See domains")))
+        found.append(Duty(text, reverse("relay:domain", args=[domain.pk]), _("See its records")))
     if users := setup.without_network:
         text = ngettext(
             "%(names)s may sign in from any address.", "%(names)s may sign in from any address.", len(users)

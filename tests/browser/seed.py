@@ -26,6 +26,7 @@ from relay.networks import Allowlist, add_network
 from relay.self_checks import run_self_check
 from tests.browser.seed_alerts import alerts
 from tests.browser.seed_billing import billing
+from tests.browser.seed_domains import LONG, domains
 from tests.browser.seed_oauth import oauth
 from tests.browser.seed_passwords import seed_passwords
 from tests.relay.conftest import make_message
@@ -109,12 +110,10 @@ def _passwords(smtp_user: SmtpUser) -> dict[str, Any]:
 
 
 def _domains(full: Organization, smtp_user: SmtpUser) -> dict[str, Any]:
-    verified = add_domain(full, name="full.example", actor=SYSTEM)
-    mark_verified(verified, actor=SYSTEM, verified_by=None)
-    domain = add_domain(full, name=f"{UNBROKEN[:60]}.example", actor=SYSTEM)
+    ids = domains(full)
     sender = add_sender(smtp_user, pattern="@full.example", actor=SYSTEM)
-    add_sender(smtp_user, pattern=f"@{domain.name}", actor=SYSTEM)
-    return {"domain_id": domain.pk, "domain_pk": domain.pk, "sender_id": sender.pk}
+    add_sender(smtp_user, pattern=f"@{LONG}.example", actor=SYSTEM)
+    return {**ids, "sender_id": sender.pk}
 
 
 def _messages(full: Organization, smtp_user: SmtpUser) -> dict[str, Any]:

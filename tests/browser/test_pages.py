@@ -60,6 +60,7 @@ MORE = [
     *(("full", f"/smtp-users/{{smtp_user_id}}/app-passwords/{{{state}_id}}/", 200) for state in STATES),
     ("viewer", "relay:app_password", 200),
     ("full", "relay:leaks", 200),
+    ("full", "/domains/{verified_domain_id}/", 200),
     ("full", "/nothing/here/", 404),
     ("nobody", "/nothing/here/", 404),
     ("nobody", "/account/confirm/nonsense/", 400),

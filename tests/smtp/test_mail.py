@@ -132,7 +132,10 @@ def test_an_unverified_domain_on_a_real_route(
     settings.GATEPOST_DEFAULT_ROUTE = "smarthost"  # type: ignore[attr-defined]
     unverified = sender_of(alice_org, domain="new.example", verified=False)
     reply = door.signed_in(unverified).say("MAIL FROM:<a@new.example>")
-    assert reply == "550 5.7.1 The domain new.example is not verified; see Domains in the panel for what to do"
+    assert reply == (
+        "550 5.7.1 The domain new.example is not verified; publish its TXT record _gatepost, shown under Domains in the"
+        " panel"
+    )
 
 
 def test_a_long_session_hears_of_changes(door: RunningDoor, sender: Sender, eventually: Callable[..., None]) -> None:
