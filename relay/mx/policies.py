@@ -132,8 +132,14 @@ class Policies:
         if task is None:
             task = asyncio.create_task(self._fetch(domain, named))
             self._fetches[domain] = task
-            task.add_done_callback(lambda _done: self._fetches.pop(domain, None))
+            task.add_done_callback(lambda done: self._fetched(domain, done))
         return task
+
+    def _fetched(self, domain: str, task: "asyncio.Task[Kept | None]") -> None:
+        """Nobody may be waiting for it: what was raised is told here as well."""
+        self._fetches.pop(domain, None)
+        if not task.cancelled() and (error := task.exception()):
+            log.warning("mta_sts.not_kept", domain=domain, error=type(error).__name__)
 
     async def _fetch(self, domain: str, named: str) -> Kept | None:
         loop = asyncio.get_running_loop()

@@ -16,7 +16,7 @@ from relay.connections import make_pool
 from relay.mx import route
 from relay.mx.route import MxRoute
 from tests.dns_server import DnsServer
-from tests.relay.delivery.conftest import async_orm  # noqa: F401  # the same fixture
+from tests.relay.delivery.conftest import async_orm, certificate  # noqa: F401  # the same fixtures
 from tests.relay.delivery.scripted_server import ScriptedServer
 
 
