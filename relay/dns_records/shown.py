@@ -5,7 +5,7 @@ Shapes  rows_of(domain) -> a Row for each record that it needs, in the order in 
 Errors  Those of the database. No DNS is asked here.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from django.utils.translation import gettext as _
@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from relay.dkim_keys import OVERLAP
 from relay.dns_records import wanted, words
 from relay.dns_records.wanted import Plan, Wanted
-from relay.models import DkimKey, DomainRecord, RecordKind, RecordState, SendingDomain
+from relay.models import DkimKey, DomainRecord, Proof, RecordKind, RecordState, SendingDomain
 
 HISTORY_MAX = 50
 
@@ -43,7 +43,18 @@ def rows_of(domain: SendingDomain) -> list[Row]:
     plan = wanted.plan_of(domain)
     current = {(row.kind, row.name): row for row in domain.records.filter(ended_at=None)}
     keys = {key.pk: key for key in domain.dkim_keys.filter(erased_at=None)}
-    return [_row(plan, each, current.get((each.kind, each.name)), keys) for each in wanted.wanted(plan)]
+    rows = [_row(plan, each, current.get((each.kind, each.name)), keys) for each in wanted.wanted(plan)]
+    return [_vouched_for(row) if domain.proof == Proof.OPERATOR else row for row in rows]
+
+
+def _vouched_for(row: Row) -> Row:
+    """An operator's word stands for the proof, which then is nobody's fault to lack."""
+    if row.wanted.kind != RecordKind.OWNERSHIP or row.is_done:
+        return row
+    note = _("An operator has said that the domain is yours, so it is not needed.")
+    return replace(
+        row, wanted=replace(row.wanted, is_required=False), note=note, problems=(), state=RecordState.UNKNOWN
+    )
 
 
 def _row(plan: Plan, asked: Wanted, record: DomainRecord | None, keys: dict[int, DkimKey]) -> Row:
@@ -73,7 +84,8 @@ def _value(plan: Plan, asked: Wanted, record: DomainRecord | None) -> str:
         if record.state == RecordState.OK:
             return ""
         present = str(record.found[0]) if len(record.found) == 1 and not str(record.found[0]).endswith("…") else ""
-        return wanted.spf(plan, present=present).value
+        value = wanted.spf(plan, present=present).value
+        return "" if value == " ".join(present.split()) else value
     if record and record.is_good and asked.kind == RecordKind.DMARC:
         return ""
     return asked.value
@@ -87,9 +99,9 @@ def _note(key: DkimKey) -> str:
         }
     if key.active_at:
         return _("Signs since %(day)s.") % {"day": f"{key.active_at:%Y-%m-%d}"}
-    if key.seen_at:
-        return _("Seen. It takes over when all servers of the zone have it, in about a quarter of an hour.")
-    return ""
+    if not key.seen_at:
+        return _("It signs as soon as it is seen there.")
+    return _("Seen. It takes over when all servers of the zone have it, in about a quarter of an hour.")
 
 
 def history_of(domain: SendingDomain) -> list[tuple[DomainRecord, list[str]]]:

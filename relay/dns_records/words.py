@@ -15,9 +15,7 @@ from relay.models import RecordKind
 
 PURPOSES: Final = {
     RecordKind.OWNERSHIP: gettext_lazy("Proves that the domain is yours. Leave it there: it is looked at again."),
-    RecordKind.DKIM: gettext_lazy(
-        "The public half of a key that signs your mail. It signs as soon as it is seen there."
-    ),
+    RecordKind.DKIM: gettext_lazy("The public half of a key that signs your mail."),
     RecordKind.SPF: gettext_lazy("Names the servers that may send with your domain in the return path."),
     RecordKind.DMARC: gettext_lazy("Says what receivers do with mail that only pretends to be yours."),
     RecordKind.RETURN_PATH: gettext_lazy(
