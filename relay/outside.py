@@ -231,6 +231,7 @@ class Line:
         try:
             while len(content) <= octets and (piece := response.read1(octets + 1 - len(content))):
                 content += piece
+            response.close()  # it is over; else the next request of the line would find it unread
         except (OSError, http.client.HTTPException):
             self.close()
         if len(content) > octets:

@@ -2,7 +2,7 @@
 
 Shapes  OutsideServer(directory, names, address): answers[path] -> (status, headers, body) or a function that writes to
         the connection; asked, bodies, headers: of the requests that came. url(path, host) -> its address under a name.
-        ca_file: what a client must trust.
+        ca_file: what a client must trust. keeps: it keeps connections open, of which server_names has one entry each.
 """
 
 import datetime
@@ -23,7 +23,7 @@ Canned = tuple[int, Mapping[str, str], bytes] | Callable[[BaseHTTPRequestHandler
 
 
 class OutsideServer:
-    def __init__(self, directory: Path, *names: str, address: str = "127.0.0.2") -> None:
+    def __init__(self, directory: Path, *names: str, address: str = "127.0.0.2", keeps: bool = False) -> None:
         self.answers: dict[str, Canned] = {}
         self.asked: list[str] = []
         self.server_names: list[str] = []
@@ -33,6 +33,8 @@ class OutsideServer:
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1" if keeps else "HTTP/1.0"
+
             def do_GET(self) -> None:
                 outer.asked.append(self.path)
                 outer.headers.append({name.lower(): value for name, value in self.headers.items()})

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from relay import outside
-from relay.outside import OutsideFailed, OutsideRefused, check_address, fetch, is_open
+from relay.outside import Line, OutsideFailed, OutsideRefused, check_address, fetch, is_open
 from tests.relay.outside_server import OutsideServer
 
 HOST = "keys.alice.example"
@@ -185,6 +185,30 @@ def test_a_long_answer_is_cut_short(server: OutsideServer, names: Resolver) -> N
         fetch(server.url("/endless", host=HOST), octets=5000)
     server.answers["/exact"] = (200, {}, b"x" * 100)
     assert len(fetch(server.url("/exact", host=HOST), octets=100).body) == 100
+
+
+def test_a_line_is_one_connection_for_many_requests(tmp_path: Path, settings: Any, names: Resolver) -> None:
+    """Each asked once; after a body that was cut short, and after the server has closed it, the line connects anew, to
+    the address that was judged."""
+    server = OutsideServer(tmp_path, HOST, keeps=True)
+    settings.GATEPOST_OUTSIDE_ALLOWED = (ip_network("127.0.0.2/32"),)
+    settings.GATEPOST_OUTSIDE_CA_FILE = str(server.ca_file)
+    asked = names({HOST: [["127.0.0.2"], ["127.0.0.1"]]})
+    server.answers["/"] = (200, {}, b"short")
+    server.answers["/empty"] = (204, {}, b"")
+    line, empty = Line(server.url(host=HOST)), Line(server.url("/empty", host="127.0.0.2"))
+    for number in range(3):
+        answer = line.ask("POST", body=b"%d" % number, octets=1024, excerpt=True)
+        assert (answer.status, answer.body) == (200, b"short")
+    assert (server.bodies, len(server.server_names)) == ([b"0", b"1", b"2"], 1)
+    server.answers["/"] = (200, {"Connection": "close"}, b"x" * 5000)
+    for _number in range(2):
+        assert line.ask("POST", body=b"", octets=1024, excerpt=True).body == b"x" * 1024
+    assert len(server.bodies) == 5
+    assert asked == [HOST]
+    with pytest.raises(OutsideFailed, match="certificate"):
+        empty.ask("POST", body=b"")
+    server.stop()
 
 
 def test_drops_do_not_hold_us_up(server: OutsideServer, names: Resolver) -> None:
