@@ -14,9 +14,11 @@ from benchmarks import (
     idle,
     large,
     queue,
+    reconcile,
     revocation,
     rollup,
     timing,
+    webhooks,
 )
 from benchmarks.cores import CoresMissing
 
@@ -41,7 +43,9 @@ BENCHMARKS: dict[str, Callable[[Sequence[str]], int]] = {
     "deliver": deliver.main,
     "queue": queue.main,
     "first_attempt": first_attempt.main,
+    "reconcile": reconcile.main,
     "dkim": dkim.main,
+    "webhooks": webhooks.main,
 }
 
 

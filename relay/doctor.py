@@ -27,6 +27,7 @@ from relay import cram_md5, probes, versions
 from relay.disk import look
 from relay.metrics import ALIVE_SECONDS
 from relay.models import ReputationSpan, Worker
+from relay.reconciliation import differences
 from relay.reputation import checks as reputation
 
 State = Literal["ok", "warn", "fail"]
@@ -227,6 +228,16 @@ def _disk() -> Found:
         yield Finding("disk", "ok", text)
 
 
+def _limits() -> Found:
+    wrong = differences()
+    if wrong:
+        advice = _("The log names the organizations (limits.difference): their limits are not what was accepted.")
+        text = _("Windows of %d organizations do not count what was accepted.")
+        yield Finding("limits", "fail", text % len(wrong), advice)
+    else:
+        yield Finding("limits", "ok", _("The windows of the limits count what was accepted."))
+
+
 def _reputation() -> Found:
     """Looked up now, over the network; the page of operators has what beat saw, and since when."""
     if not reputation.is_on():
@@ -306,6 +317,7 @@ CHECKS: dict[str, Callable[[], Found]] = {
     "secrets": _secrets,
     "cram-md5": _kept,
     "disk": _disk,
+    "limits": _limits,
     "versions": _versions,
     "reputation": _reputation,
 }

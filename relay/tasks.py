@@ -36,6 +36,7 @@ from relay.mx.policies import forget_ended_policies
 from relay.oauth.issuers import refresh_due_keys
 from relay.oauth.retention import delete_ended_tokens
 from relay.password_sweeps import put_unused_to_sleep, tell_of_disuse, warn_of_ends
+from relay.reconciliation import differences as differences_of_limits
 from relay.reputation.checks import check_reputation, forget_old_spans
 from relay.retention import (
     DEFAULT_RETENTION_DAYS,
@@ -86,6 +87,12 @@ def watch_for_anomalies() -> None:
     watch()
     tell_customers()
     send_due_alert_mails()
+
+
+@_task
+def reconcile_limits() -> None:
+    """Compares what the windows count with what was accepted; a difference is an error in the log."""
+    differences_of_limits()
 
 
 @_task

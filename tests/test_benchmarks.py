@@ -33,7 +33,7 @@ def test_accepted_messages_are_counted_in_the_database() -> None:
         env={**os.environ, "PATH": "/nonexistent"},  # no apt-get: Postfix cannot be had
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=400,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     lines = [json.loads(line) for line in done.stdout.splitlines()]
