@@ -48,11 +48,14 @@ def _texts() -> list[tuple[str, str, str]]:
         ),
         (
             _("2. Does TLS begin, and is the certificate trusted?"),
-            "openssl s_client -starttls smtp -connect {host}:{port} -servername {host} -verify_return_error{ca_openssl}"
-            " -quiet </dev/null\n"
-            "openssl s_client -connect {host}:{tls_port} -servername {host} -verify_return_error{ca_openssl}"
-            " -quiet </dev/null",
-            _("“250” or “220” at the end is well. “verify error”: the machine does not know the authority."),
+            "openssl s_client -starttls smtp -connect {host}:{port} \\\n"
+            "    -servername {host} -verify_return_error{ca_openssl} -brief </dev/null\n"
+            "openssl s_client -connect {host}:{tls_port} \\\n"
+            "    -servername {host} -verify_return_error{ca_openssl} -brief </dev/null",
+            _(
+                "“Verification: OK” is well. “verify error”: the machine does not know the authority, or the name is"
+                " another one."
+            ),
         ),
         (
             _("3. The app password, typed and not shown"),
@@ -61,16 +64,18 @@ def _texts() -> list[tuple[str, str, str]]:
         ),
         (
             _("4. Sign in and send, with curl"),
-            "printf 'From: %s\\r\\nTo: %s\\r\\nSubject: Test of the connection\\r\\n\\r\\nIt works.\\r\\n'"
-            " {sender} {sender} |\n"
+            "printf 'From: %s\\r\\nTo: %s\\r\\nSubject: Test\\r\\n\\r\\nIt works.\\r\\n' \\\n"
+            "    {sender} {sender} |\n"
             "curl --verbose --ssl-reqd --url smtp://{host}:{port}{ca_curl} \\\n"
-            '     --user {user}:"${variable}" --mail-from {sender} --mail-rcpt {sender} --upload-file -',
+            '    --user {user}:"${variable}" \\\n'
+            "    --mail-from {sender} --mail-rcpt {sender} --upload-file -",
             _("It sends one mail to your own sender address. “250” after the data means that Gatepost has it."),
         ),
         (
             _("or with swaks"),
-            "swaks --server {host}:{port} --tls --tls-verify{ca_swaks} --auth PLAIN --auth-user {user} \\\n"
-            '      --auth-password "${variable}" --from {sender} --to {sender} --h-Subject "Test of the connection"',
+            "swaks --server {host}:{port} --tls --tls-verify{ca_swaks} \\\n"
+            '    --auth PLAIN --auth-user {user} --auth-password "${variable}" \\\n'
+            "    --from {sender} --to {sender} --h-Subject Test",
             _("With --quit-after AUTH it only signs in."),
         ),
     ]

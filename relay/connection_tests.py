@@ -138,6 +138,11 @@ class _Seen:
     def is_silent(self) -> bool:
         return not (self.events or self.failures or self.refusal or self.message)
 
+    def sent_after(self, at: datetime) -> bool:
+        """Mail was offered, which needs a sign-in."""
+        times = [self.message.received_at if self.message else None, self.refusal.at if self.refusal else None]
+        return any(time > at for time in times if time)
+
     def went_on_after(self, failure: Failure) -> bool:
         """A later connection got as far as a name, so that the failure is history."""
         later = (event.last_at > failure.last_at for event in self.events if event.username_given)
@@ -197,7 +202,7 @@ def _encrypted(seen: _Seen) -> Step:
         return _of_failure(title, trouble)
     if secure is not None:
         return Step(title, State.DONE, f"{secure.tls_version} {secure.tls_cipher}".strip(), at=secure.last_at)
-    return Step(title, State.DONE if seen.message or seen.refusal else State.WAITING)
+    return Step(title, State.DONE if seen.accepted or seen.message or seen.refusal else State.WAITING)
 
 
 def _signed_in(seen: _Seen) -> Step:
@@ -209,7 +214,8 @@ def _signed_in(seen: _Seen) -> Step:
             "ip": event.ip,
         }
         return Step(title, State.DONE, text, at=event.last_at, url=_event_url(event))
-    if event := next(iter(seen.events), None):
+    event = next(iter(seen.events), None)
+    if event and not seen.sent_after(event.last_at):  # events are stored up to a second later than mail
         words = explain_reason(event.reason)
         return Step(title, State.FAILED, words.cause, words.fix, _event_url(event), event.last_at)
     if trouble := next((each for each in seen.failures if each.cause in UNFINISHED), None):
