@@ -37,12 +37,12 @@ class EndpointForm(forms.Form):
         help_text=_("None chosen: all of them, and what concerns no SMTP user in particular."),
     )
 
-    def __init__(self, organization: Organization, *args: Any, endpoint: Endpoint | None = None) -> None:
+    def __init__(self, organization: Organization, data: Any = None, *, endpoint: Endpoint | None = None) -> None:
         initial = None
         if endpoint is not None:
             names = ("url", "description", "events", "smtp_user_ids")
             initial = {name: getattr(endpoint, name) for name in names}
-        super().__init__(*args, initial=initial)
+        super().__init__(data, initial=initial)
         users = SmtpUser.objects.filter(organization=organization).order_by("username")
         field = self.fields["smtp_user_ids"]
         assert isinstance(field, forms.MultipleChoiceField)

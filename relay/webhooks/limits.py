@@ -86,7 +86,7 @@ def look(now: datetime | None = None) -> int:
 
 def _uses(organizations: Sequence[int], now: datetime) -> list[Use]:
     seconds = now.timestamp()
-    values = {"organizations": organizations, "minute": int(seconds // 60) - 61}
+    values: dict[str, Any] = {"organizations": organizations, "minute": int(seconds // 60) - 61}
     found = []
     with connection.cursor() as cursor:
         for statement in (_ORGANIZATIONS, _SMTP_USERS):
@@ -108,7 +108,7 @@ def _use(row: Sequence[Any], now: float) -> Use:
 
 def _refused(organizations: Sequence[int], now: datetime) -> set[tuple[int, int]]:
     """Owners whose limit turned mail away just now: what is left of it was too little."""
-    values = {
+    values: dict[str, Any] = {
         "organizations": organizations,
         "since": now - REFUSED_WITHIN,
         "now": now,

@@ -131,7 +131,7 @@ class Done:
 
 def claim(room: Room) -> tuple[UUID, list[Job]]:
     lease, now = uuid4(), monotonic()
-    values = {
+    values: dict[str, Any] = {
         "limit": room.good,
         "poor_limit": room.poor,
         "room": WIDTH_FIRST,
@@ -147,9 +147,9 @@ def claim(room: Room) -> tuple[UUID, list[Job]]:
 
 
 def _job(row: Sequence[Any], now: float) -> Job:
-    id, endpoint_id, url, secret, previous, *rest = row
+    id, endpoint_id, url, secret, previous, event_id, type, occurred_at, data, attempts, created_at = row
     secrets = tuple(bytes(each) for each in (secret, previous) if each is not None)
-    return Job(id, endpoint_id, url, secrets, *rest, claimed_at=now)
+    return Job(id, endpoint_id, url, secrets, event_id, type, occurred_at, data, attempts, created_at, now)
 
 
 def settle(done: Sequence[Done]) -> None:
@@ -201,7 +201,7 @@ def _judge_endpoints(done: Sequence[Done]) -> list[tuple[int, Endpoint.Why]]:
 
 def _blame(endpoint_id: int, outcomes: Sequence[Outcome]) -> Endpoint.Why | None:
     """Counts its failures, and leaves it alone for a while when there are many. Why it must end, if it must."""
-    values = {
+    values: dict[str, Any] = {
         "id": endpoint_id,
         "count": len(outcomes),
         "words": outcomes[-1].words,

@@ -6,7 +6,7 @@ Source  docs/data.md, Retention.
 """
 
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from django.db import connection
 from django.utils import timezone
@@ -38,7 +38,7 @@ def delete_old(now: datetime | None = None) -> int:
     return deleted
 
 
-def _all_of(statement: str, values: list[object]) -> int:
+def _all_of(statement: str, values: list[Any]) -> int:
     deleted = 0
     with connection.cursor() as cursor:
         while True:

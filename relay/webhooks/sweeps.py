@@ -35,9 +35,9 @@ _LOCK: Final = "SELECT pg_try_advisory_xact_lock(%s)"
 _LOCK_ACCEPTED, _LOCK_AUTH = 0x6761_7465_0011, 0x6761_7465_0012  # advisory: of two looks at once, one goes home
 # How far the sure look may go: received_at is the client's beginning, commits come up to LATE after it.
 _SURE: Final = """
-    SELECT least(clock_timestamp() - %(late)s,
+    SELECT least(clock_timestamp() - %(late)s * interval '1 second',
         (SELECT min(xact_start) FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND datname = current_database()
-         AND pid <> pg_backend_pid()) - %(open)s)
+         AND pid <> pg_backend_pid()) - %(open)s * interval '1 second')
 """
 _ACCEPTED: Final = f"""
     INSERT INTO webhook_delivery {COLUMNS}
@@ -147,7 +147,7 @@ def _since(mark: str, now: datetime) -> datetime:
 def _sure_until() -> datetime:
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_stat_clear_snapshot()")  # else a transaction sees the same activity to its end
-        cursor.execute(_SURE, {"late": LATE, "open": OPEN})
+        cursor.execute(_SURE, {"late": LATE.total_seconds(), "open": OPEN.total_seconds()})
         until: datetime = cursor.fetchone()[0]
         return until
 

@@ -206,7 +206,7 @@ def test_alerts_are_told_in_their_own_transaction(
 ) -> None:
     """Opened and closed, with words; an operators' alert and another customer's are not."""
     row = hears(alice_org, "anomaly")
-    values = {"key": "network:x", "severity": Severity.WARNING, "evidence": {"ip": "192.0.2.7"}}
+    values: Any = {"key": "network:x", "severity": Severity.WARNING, "evidence": {"ip": "192.0.2.7"}}
     for organization_id in (alice_org.pk, bob_org.pk, None):
         raise_alert(Kind.NETWORK, organization_id=organization_id, smtp_user_ids=[shop.pk], **values)
     alerts.this_was_me(Anomaly.objects.get(organization_id=alice_org.pk), actor=SYSTEM)

@@ -128,7 +128,8 @@ def test_a_database_that_is_away_loses_nothing(
     hook: OutsideServer, endpoint: Callable[..., Endpoint], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A result that cannot be written is written with the next round; it was posted once."""
-    row, settle, failures = endpoint(), queue.settle, []
+    row, settle = endpoint(), queue.settle
+    failures: list[Any] = []
 
     def away_once(done: Any) -> None:
         if not failures:
@@ -141,4 +142,6 @@ def test_a_database_that_is_away_loses_nothing(
     with sending():
         eventually(lambda: Delivery.objects.filter(state="delivered").exists())
     assert (len(failures), len(hook.bodies)) == (1, 1)
-    assert Delivery.objects.get().settled_at <= timezone.now()
+    settled_at = Delivery.objects.get().settled_at
+    assert settled_at is not None
+    assert settled_at <= timezone.now()

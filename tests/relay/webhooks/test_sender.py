@@ -291,7 +291,11 @@ def test_a_slow_endpoint_does_not_hold_up_the_others(
 ) -> None:
     """Fifty events of a good one are taken while five others hold on to what they were given; two each, not more."""
     released = threading.Event()
-    hook.answers["/slow"] = lambda handler: released.wait(10) and None
+
+    def hold(handler: BaseHTTPRequestHandler) -> None:
+        released.wait(10)
+
+    hook.answers["/slow"] = hold
     slow_ones = [endpoint("/slow") for _number in range(5)]
     good = endpoint(organization=bob_org)
     for row, count in (*((each, 20) for each in slow_ones), (good, 50)):
