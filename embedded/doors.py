@@ -21,6 +21,7 @@ class Doors:
     web_port: int
     smtp_port: int
     smtps_port: int
+    bounce_port: int = 0  # 0: none is opened
 
     @property
     def local(self) -> str:
@@ -32,10 +33,12 @@ class Doors:
         return ("::1" if ":" in self.bind else "127.0.0.1") if unspecified else self.bind
 
     def variables(self) -> dict[str, int]:
+        bounces = {"GATEPOST_BOUNCE_PORT": self.bounce_port} if self.bounce_port else {}
         return {
             "GATEPOST_WEB_PORT": self.web_port,
             "GATEPOST_SMTP_PORT": self.smtp_port,
             "GATEPOST_SMTPS_PORT": self.smtps_port,
+            **bounces,
         }
 
     def addresses(self, *, web_url: str) -> dict[str, str | int]:
@@ -45,7 +48,9 @@ class Doors:
 
     def line(self, *, web_url: str) -> str:
         host = f"[{self.bind}]" if ":" in self.bind else self.bind
-        return f"Gatepost is ready: {web_url} · SMTP {host}:{self.smtp_port} (STARTTLS), {host}:{self.smtps_port} (TLS)"
+        bounces = f" · bounces {host}:{self.bounce_port}" if self.bounce_port else ""
+        smtp = f"SMTP {host}:{self.smtp_port} (STARTTLS), {host}:{self.smtps_port} (TLS)"
+        return f"Gatepost is ready: {web_url} · {smtp}{bounces}"
 
 
 def check_free(doors: Doors) -> None:
@@ -91,6 +96,10 @@ def web_answers(doors: Doors, *, path: str, host_header: str) -> bool:
 def smtp_answers(doors: Doors) -> bool:
     """Both ports greet: the second one through a TLS handshake."""
     return _greets(doors.local, doors.smtp_port, tls=False) and _greets(doors.local, doors.smtps_port, tls=True)
+
+
+def bounces_answer(doors: Doors) -> bool:
+    return _greets(doors.local, doors.bounce_port, tls=False)
 
 
 def _greets(host: str, port: int, *, tls: bool) -> bool:

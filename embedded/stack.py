@@ -1,6 +1,7 @@
 """What a run of Gatepost consists of, in the order in which it starts.
 
-Shapes  servers (embedded ones, each only if none is named) -> preparation -> web, SMTP, worker, beat together.
+Shapes  servers (embedded ones, each only if none is named) -> preparation -> web, SMTP, worker, beat and, where
+        there is a bounce domain, the bounce port together.
 Units   stop_seconds: a worker or the SMTP door may finish what is in hand; then its group is ended.
 """
 
@@ -40,7 +41,8 @@ def stages(plan: Plan) -> list[Stage]:
     if plan.own_valkey:
         servers.append(Valkey(plan.state).program())
     preparation = Step(title="preparing the database and the static files", name="prepare", work=plan.prepare)
-    return [*([tuple(servers)] if servers else []), preparation, (_web(plan), _smtpd(plan), _worker(plan), _beat(plan))]
+    last = [_web(plan), _smtpd(plan), _worker(plan), _beat(plan), *([_bounces(plan)] if plan.doors.bounce_port else [])]
+    return [*([tuple(servers)] if servers else []), preparation, tuple(last)]
 
 
 def _web(plan: Plan) -> Program:
@@ -56,6 +58,13 @@ def _web(plan: Plan) -> Program:
 def _smtpd(plan: Plan) -> Program:
     return _program(
         plan, "smtpd", ("manage.py", "smtpd"), ready=lambda: doors.smtp_answers(plan.doors), stop_seconds=35.0
+    )
+
+
+def _bounces(plan: Plan) -> Program:
+    """Only where mail leaves with return paths of ours."""
+    return _program(
+        plan, "bounces", ("manage.py", "bounces"), ready=lambda: doors.bounces_answer(plan.doors), stop_seconds=15.0
     )
 
 

@@ -110,3 +110,4 @@ def test_the_ready_line_names_all_addresses() -> None:
     """One line, for people and for programs that wait for it."""
     line = Doors("::1", 8000, 2587, 2465).line(web_url="http://[::1]:8000")
     assert line == "Gatepost is ready: http://[::1]:8000 · SMTP [::1]:2587 (STARTTLS), [::1]:2465 (TLS)"
+    assert Doors("::1", 8000, 2587, 2465, 2525).line(web_url="x").endswith("(TLS) · bounces [::1]:2525")

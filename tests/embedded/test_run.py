@@ -17,7 +17,7 @@ from embedded.program import wait_for
 from tests.embedded.conftest import at_work
 
 pytestmark = pytest.mark.faults
-PROCESSES = ("postgres", "valkey", "web", "smtpd", "worker", "beat")
+PROCESSES = ("postgres", "valkey", "web", "smtpd", "worker", "beat", "bounces")
 
 
 class Stack:
@@ -25,13 +25,14 @@ class Stack:
 
     def __init__(self, state: Path) -> None:
         self.state = state
-        self.doors = Doors("127.0.0.1", *_free_ports(3))
+        self.doors = Doors("127.0.0.1", *_free_ports(4))
         # Nothing of this test run's own servers and secrets: what a fresh clone has is what is tested.
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("GATEPOST_", "DJANGO_"))}
         for name in ("DATABASE_URL", "REDIS_URL"):
             kept.pop(name, None)
         ports = {name: str(port) for name, port in self.doors.variables().items()}
-        self.environ = {**kept, **ports, "GATEPOST_STATE_DIR": str(state), "GATEPOST_SMTP_PROCESSES": "1"}
+        more = {"GATEPOST_SMTP_PROCESSES": "1", "GATEPOST_BOUNCE_DOMAIN": "bounces.example"}
+        self.environ = {**kept, **ports, **more, "GATEPOST_STATE_DIR": str(state)}
 
     def start(self) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -59,7 +60,7 @@ class Stack:
 
     def answers(self) -> bool:
         web = doors.web_answers(self.doors, path="/healthz/ready", host_header=f"127.0.0.1:{self.doors.web_port}")
-        return web and doors.smtp_answers(self.doors)
+        return web and doors.smtp_answers(self.doors) and doors.bounces_answer(self.doors)
 
 
 def _free_ports(count: int) -> list[int]:

@@ -29,6 +29,7 @@ class Command(BaseCommand):
             web_port=settings.GATEPOST_WEB_PORT,
             smtp_port=settings.GATEPOST_SMTP_PORT,
             smtps_port=settings.GATEPOST_SMTPS_PORT,
+            bounce_port=settings.GATEPOST_BOUNCE_PORT if settings.GATEPOST_BOUNCE_DOMAIN else 0,
         )
         plan = stack.Plan(
             state=settings.GATEPOST_STATE_DIR,
