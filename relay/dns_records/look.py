@@ -106,7 +106,7 @@ async def _spf(plan: Plan, asked: Wanted, *, fresh: bool) -> Finding:
     if walk.result == Result.TEMPERROR:
         return _unknown(asked)
     if walk.result == Result.NONE:
-        return _finding(asked, RecordState.MISSING, ("spf_none", {}))
+        return _finding(asked, RecordState.MISSING, ("spf_none" if asked.value else "spf_none_known", {}))
     if walk.result == Result.PERMERROR and walk.problem != "spf_lookups":
         return _finding(asked, RecordState.WRONG, (walk.problem, {"subject": walk.subject}), found=found)
     results = [(ip, await spf.evaluate(plan.name, ip=ip, fresh=fresh)) for ip in plan.addresses]

@@ -46,6 +46,9 @@ _WORDS: Final[Mapping[str, Any]] = {
         "t=y says that this is a test; take it out, or receivers may not count the signature."
     ),
     "spf_none": gettext_lazy("The domain has no SPF record. Publish it as shown."),
+    "spf_none_known": gettext_lazy(
+        "The domain has no SPF record. The operator has not said which servers belong into one; DKIM does without."
+    ),
     "spf_many": gettext_lazy("There are two SPF records, which is as good as none. Make one of them, as shown."),
     "spf_syntax": gettext_lazy("“%(subject)s” is not SPF, and a mistake spoils the whole record."),
     "spf_target_empty": gettext_lazy("It leads to %(subject)s, which has no SPF record; that spoils all of it."),

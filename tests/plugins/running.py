@@ -48,6 +48,7 @@ class Running:
             **{name: str(port) for name, port in self.doors.variables().items()},
             "GATEPOST_STATE_DIR": str(self.state),
             "GATEPOST_SMTP_PROCESSES": "2",
+            "GATEPOST_RESOLVERS": "127.0.0.1:9",  # nobody: tests ask no DNS outside
         }
         self.process: subprocess.Popen[bytes] | None = None
 
