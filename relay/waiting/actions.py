@@ -217,8 +217,8 @@ def _batch(action: QueueAction) -> int:
         _end_pass(action)
         return 0
     done = act(action.verb, [recipient_id for _pk, recipient_id in items], by=_by(action))
-    again = set(done.again)
-    QueueActionItem.objects.filter(pk__in=[pk for pk, recipient_id in items if recipient_id not in again]).delete()
+    looked_at = QueueActionItem.objects.filter(action=action, pk__gt=action.cursor, pk__lte=items[-1][0])
+    looked_at.exclude(recipient_id__in=done.again).delete()
     action.changed += done.changed
     action.skipped = dict(Counter(action.skipped) + done.skipped)
     action.cursor, action.next_at = items[-1][0], timezone.now()  # behind the other open ones: they take turns

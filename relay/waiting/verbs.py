@@ -96,6 +96,11 @@ _UNBLOCK = """
     WHERE blocked_until > now()
       AND (lane = ANY(%(lanes)s) OR (%(is_operator)s AND starts_with(lane, 'smarthost:')))
 """
+_EVENT = """
+    INSERT INTO relay_messageevent (message_id, recipient_id, at, kind, actor, note)
+    SELECT message_id, recipient_id, now(), %(kind)s, %(actor)s, %(note)s
+    FROM unnest(%(messages)s::uuid[], %(recipients)s::bigint[]) AS told (message_id, recipient_id)
+"""
 _STATEMENTS = {
     "hold": """
         WITH kept AS (
@@ -173,22 +178,25 @@ def _reason(by: By) -> str:
 
 def _tell(verb: Verb, rows: Sequence[_Row], by: By) -> None:
     """Into the messages' timelines: one event for a whole message, else one for each recipient."""
-    if verb not in _EVENTS:
+    if verb not in _EVENTS or not rows:
         return
     by_message = defaultdict[UUID, list[_Row]](list)
     for row in rows:
         by_message[row.message_id].append(row)
-    MessageEvent.objects.bulk_create(
-        MessageEvent(
-            message_id=message_id,
-            recipient_id=recipient_id,
-            kind=_EVENTS[verb],
-            actor=printable(by.actor.name, 320),
-            note=printable(by.note, 512),
-        )
+    events = [
+        (message_id, recipient_id)
         for message_id, own in by_message.items()
         for recipient_id in ([None] if len(own) == own[0].recipient_count else [row.id for row in own])
-    )
+    ]
+    words = {
+        "messages": [message_id for message_id, _id in events],
+        "recipients": [recipient_id for _id, recipient_id in events],
+        "kind": str(_EVENTS[verb]),
+        "actor": printable(by.actor.name, 320),
+        "note": printable(by.note, 512),
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_EVENT, words)
 
 
 # --- What makes sense -------------------------------------------------------------------------------------------------
