@@ -20,6 +20,7 @@ from functools import lru_cache
 from ipaddress import ip_address
 from time import monotonic
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import dns.exception
 import dns.flags
@@ -38,6 +39,7 @@ SECONDS = 6.0
 TRY_SECONDS = (1.5, 2.5)  # one try each; servers take turns, and the last one begins again from the first
 PAYLOAD = 1232  # octets: what passes every path without fragments
 CACHED = 20_000  # questions
+AT_ONCE = 256  # questions of one event loop that wait for an answer
 TTL_MAX, TTL_NEGATIVE_MAX, TTL_FAILURE = 3600, 900, 5
 
 Server = tuple[str, int]
@@ -150,6 +152,7 @@ class _Resolver:
         self._cache: OrderedDict[tuple[str, str], tuple[float, Answer]] = OrderedDict()
         self._lock = threading.Lock()
         self._flights: dict[tuple[int, str, str], asyncio.Task[Answer]] = {}
+        self._turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
 
     async def query(self, name: str, record_type: str, *, fresh: bool) -> Answer:
         key = (name.rstrip(".").lower(), record_type)
@@ -175,7 +178,7 @@ class _Resolver:
         except (dns.exception.DNSException, UnicodeError, ValueError):
             return Answer(name, record_type, Outcome.NXDOMAIN, canonical=name)
         try:
-            async with asyncio.timeout(SECONDS):
+            async with self._turn(), asyncio.timeout(SECONDS):  # the wait for a turn does not count
                 answer = await self._from_any(name, record_type)
         except TimeoutError:
             answer = _failed(name, record_type, Outcome.TIMEOUT)
@@ -183,6 +186,10 @@ class _Resolver:
             log.info("dns.failed", name=name[:253], type=record_type, outcome=answer.outcome)
         self._remember((name, record_type), answer)
         return answer
+
+    def _turn(self) -> asyncio.Semaphore:
+        """Each question has a socket, of which a process may have a thousand; queues ask for thousands of domains."""
+        return self._turns.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(AT_ONCE))
 
     def _remember(self, key: tuple[str, str], answer: Answer) -> None:
         with self._lock:

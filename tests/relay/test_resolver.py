@@ -169,3 +169,25 @@ def test_servers_and_reverse_names() -> None:
     assert resolver.reverse_name("192.0.2.10") == "10.2.0.192.in-addr.arpa"
     with pytest.raises(ValueError, match="address"):
         resolver.reverse_name("not an address")
+
+
+async def test_many_questions_wait_for_their_turn(dns_server: DnsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of domains at once take no more sockets than a process has, and all of them are answered."""
+    monkeypatch.setattr(resolver, "AT_ONCE", 3)
+    monkeypatch.setattr(resolver, "SECONDS", 2.0)
+    resolver.forget()
+    asking, most = 0, 0
+    exchange = resolver._exchange
+
+    async def counted(*arguments: Any) -> Any:
+        nonlocal asking, most
+        asking += 1
+        most = max(most, asking)
+        try:
+            return await exchange(*arguments)
+        finally:
+            asking -= 1
+
+    monkeypatch.setattr(resolver, "_exchange", counted)
+    answers = await asyncio.gather(*(query(f"d{number}.example", "MX") for number in range(40)))
+    assert most == 3 and {answer.outcome for answer in answers} == {Outcome.NXDOMAIN}
