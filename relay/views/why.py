@@ -6,7 +6,7 @@ Units   PASTED_MAX: characters that are read.
 Errors  None: another organization's reference gets the same page as one that was never given.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.http import HttpResponse
@@ -27,6 +27,7 @@ from relay.pasted import reference_in, reply_in
 from relay.queue import message_state
 from relay.refusal_reasons import Explanation, Place, explain
 from relay.refusals import Told, refusal_page, reply_of, told_by
+from relay.reply_words import words_of
 from relay.views.auth_log import PERIOD_WORDS, PERIODS
 
 PASTED_MAX = 2000
@@ -89,6 +90,9 @@ def _answer(request: MemberRequest, pasted: str) -> dict[str, Any]:
     if reply is None:
         return context
     explanation = explain(reply, from_door=bool(reference))
+    words = None if explanation.ours else words_of(reply.code, reply.enhanced, reply.text)
+    if words:  # another server's answer, which the pages of messages tell with the same words
+        explanation = replace(explanation, cause=words.cause, fix=words.fix)
     smtp_user = told.refusal.smtp_user if told.refusal else None
     return context | {"reply": reply, "explanation": explanation, "link": _link(explanation, smtp_user)}
 

@@ -157,3 +157,10 @@ def test_pages_lead_here(alice_client: Client) -> None:
         assert page.count('href="/why/"') == 2
     labels = [str(item.label) for item in alice_client.get("/").context["shell"].navigation]
     assert labels[labels.index("Auth log") + 1] == "Why was I refused?"
+
+
+def test_another_servers_answer_has_the_words_of_the_message_pages(alice_client: Client) -> None:
+    """What names a blocklist is told as a matter of the operator's, not as an address that does not exist."""
+    pasted = "550 5.7.1 Service unavailable; client host [192.0.2.1] blocked using zen.spamhaus.org"
+    page = alice_client.get("/why/", {"q": pasted}).content.decode()
+    assert "a blocklist names it" in page and "These are not Gatepost" in page
