@@ -48,6 +48,14 @@ class _Found:
     requirement: Requirement = NOTHING
 
 
+@dataclass(frozen=True, slots=True)
+class Demands:
+    """What a domain has published. validated: its MX, by a resolver that is believed. policy: of MTA-STS, in words."""
+
+    validated: bool
+    policy: str
+
+
 class MxRoute:
     """Belongs to one event loop."""
 
@@ -73,6 +81,12 @@ class MxRoute:
         # RFC 5321 5.1: servers of one preference share the load.
         shared = (random.sample(group, len(group)) if len(group) > 1 else group for group in plan)
         return list(chain.from_iterable(chain.from_iterable(shared)))[:CANDIDATES]
+
+    async def demands(self, destination: str) -> Demands:
+        """For an operator who asks. Raises NoNextHopError."""
+        hosts = await mx.hosts_of(destination)
+        policy = None if hosts.is_literal else await self._policies.of(hosts.domain)
+        return Demands(hosts.authenticated, f"{policy.mode}, {', '.join(policy.mx)}" if policy else "")
 
     async def close(self) -> None:
         await self._policies.close()

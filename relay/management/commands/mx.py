@@ -45,8 +45,11 @@ class Command(BaseCommand):
             route = MxRoute(pool)
             try:
                 hops = await route.next_hops(domain, requires_tls=requires_tls)
+                demands = await route.demands(domain)
             finally:
                 await route.close()
+        self.stdout.write(f"DNSSEC: {'validated' if demands.validated else 'not validated'}")
+        self.stdout.write(f"MTA-STS: {demands.policy or 'none'}")
         for hop in hops:
             self.stdout.write(f"{hop} [{hop.address}]: {DEMANDED[hop.tls]}")
             if connect:

@@ -32,6 +32,8 @@ async def test_it_tells_and_tries(dns_server: DnsServer, mail_server: Servers, t
     dns_server.signed = {"mx1.example.net", "example.net"}
     dns_server.put(f"_{one.port}._tcp.mx1.example.net", "TLSA", tlsa_of(certificate))
     assert (await run("You@Example.NET")).splitlines() == [
+        "DNSSEC: validated",
+        "MTA-STS: none",
         f"mx1.example.net:{one.port} [127.0.0.1]: TLS, certificate verified by DANE",
         f"mx2.example.net:{one.port} [127.0.0.2]: TLS if it offers it, any certificate (opportunistic)",
     ]
