@@ -34,6 +34,7 @@ app.conf.update(
         "fetch outside keys": {"task": "relay.tasks.fetch_outside_keys", "schedule": 60.0},
         "watch for anomalies": {"task": "relay.tasks.watch_for_anomalies", "schedule": 60.0},
         "reconcile limits": {"task": "relay.tasks.reconcile_limits", "schedule": crontab(minute="37")},
+        "advise on plans": {"task": "relay.tasks.advise_on_plans", "schedule": crontab(hour="3", minute="11")},
         "bill": {"task": "relay.tasks.bill", "schedule": 60.0},
         "run queue actions": {"task": "relay.tasks.run_queue_actions", "schedule": 5.0},
         "sum up the queue": {"task": "relay.tasks.sum_up_queue", "schedule": 30.0},

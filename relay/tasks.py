@@ -50,6 +50,7 @@ from relay.retention import (
 from relay.route_trials import run_waiting as try_routes
 from relay.self_checks import forget_old_runs, run_self_check
 from relay.sending import count_sending_hours, forget_old_hours
+from relay.usage_advice import make_advice as make_usage_advice
 from relay.waiting.actions import delete_old_actions, run_due
 from relay.waiting.summary import refresh as refresh_queue_summary
 from relay.webhooks.retention import delete_old as delete_old_webhook_deliveries
@@ -93,6 +94,12 @@ def watch_for_anomalies() -> None:
 def reconcile_limits() -> None:
     """Compares what the windows count with what was accepted; a difference is an error in the log."""
     differences_of_limits()
+
+
+@_task
+def advise_on_plans() -> None:
+    """Says of each plan what it would have refused of what was sent."""
+    make_usage_advice()
 
 
 @_task

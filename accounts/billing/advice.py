@@ -1,8 +1,8 @@
 """Which plan would have refused how much, and what it costs: advice from what was really sent.
 
-Shapes  Minutes: emails asked for by minute (accepted, and refused over the limit), aware UTC minutes since the epoch.
+Shapes  Minutes: accepted emails by minute since the epoch.
         refused_under(minutes, limit) walks the rolling hour as the limit itself does; advise() -> one Advice for each
-        plan on sale, cheapest first, with the cheapest that would have refused nothing.
+        plan, cheapest first, with the cheapest that would have refused nothing.
 Units   emails; cents a month.
 Errors  None.
 Source  docs/billing.md, Advice.
@@ -18,13 +18,6 @@ from dataclasses import dataclass
 from accounts.models import Plan
 
 WINDOW_MINUTES = 61  # the running minute and the sixty before it
-
-
-@dataclass(frozen=True, slots=True)
-class Advice:
-    plan: Plan
-    refused: int
-    is_best: bool = False
 
 
 def refused_under(minutes: Mapping[int, int], limit: int) -> int:
@@ -55,9 +48,20 @@ def peak_of(minutes: Mapping[int, int]) -> int:
     return most
 
 
-def advise(plans: Sequence[Plan], minutes: Mapping[int, int]) -> list[Advice]:
-    """One for each plan, cheapest first; at most one is best."""
-    found = [Advice(plan, refused_under(minutes, plan.recipients_per_hour)) for plan in plans]
-    found.sort(key=lambda advice: (advice.plan.price_cents, advice.plan.recipients_per_hour))
+@dataclass(frozen=True, slots=True)
+class Advice:
+    plan: Plan
+    refused: int
+    is_best: bool = False
+
+
+def advise(plans: Sequence[Plan], refused: Mapping[str, int]) -> list[Advice]:
+    """One for each plan whose limit was tried, cheapest first; the first that refuses nothing is best, if any does.
+
+    refused: hourly limit, as text -> emails.
+    """
+    tried = [plan for plan in plans if str(plan.recipients_per_hour) in refused]
+    tried.sort(key=lambda plan: (plan.price_cents, plan.recipients_per_hour))
+    found = [Advice(plan, refused[str(plan.recipients_per_hour)]) for plan in tried]
     best = next((advice for advice in found if not advice.refused), None)
     return [Advice(each.plan, each.refused, each is best) for each in found]

@@ -44,6 +44,19 @@ class PendingCharge(models.Model):
         ]
 
 
+class UsageAdvice(models.Model):
+    """What an organization sent in the last days, and how much of it a smaller or larger limit would have refused."""
+
+    organization = models.OneToOneField(
+        "accounts.Organization", on_delete=models.CASCADE, primary_key=True, related_name="usage_advice"
+    )
+    made_at = models.DateTimeField()
+    emails = models.BigIntegerField()
+    peak = models.BigIntegerField()  # emails of the fullest rolling hour: the least limit that refuses nothing
+    over_limit = models.BigIntegerField()  # answers that said that the limit was reached
+    refused = models.JSONField(default=dict)  # hourly limit (as text) -> emails that it would have refused
+
+
 class InvoiceSeries(models.Model):
     """The last number of a series. Its row is locked by who makes the next one, so that none is missing."""
 

@@ -13,8 +13,9 @@ from django.utils.translation import gettext as _
 
 from accounts import roles
 from accounts.access import MemberRequest, actor_of, member_required
-from accounts.billing.models import Invoice
-from accounts.models import Plan, Subscription
+from accounts.billing.advice import advise
+from accounts.billing.models import Invoice, UsageAdvice
+from accounts.models import Organization, Plan, Subscription
 from accounts.plans import Change, Excess, change_plan, plans_on_sale, preview
 from relay import queries
 from relay.limits import usage_of
@@ -41,8 +42,14 @@ def page(request: MemberRequest) -> HttpResponse:
         "may_change": roles.can(request.membership, roles.PLAN_CHANGE),
         "invoices": Invoice.objects.filter(organization=request.organization).order_by("-issued_at", "-pk")[:SHOWN],
         "now": timezone.now(),
+        **_advice(request.organization, plans),
     }
     return render(request, "relay/plan.html", context)
+
+
+def _advice(organization: Organization, plans: list[Plan]) -> dict[str, Any]:
+    made = UsageAdvice.objects.filter(organization=organization).first()
+    return {"usage_advice": made, "advice": advise(plans, made.refused) if made else []}
 
 
 def _days(organization_id: int) -> list[tuple[datetime, datetime, int, int]]:

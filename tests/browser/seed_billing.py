@@ -15,6 +15,7 @@ from accounts.billing.payments import record_payment
 from accounts.billing.profiles import save_profile
 from accounts.models import Organization
 from audit.changes import SYSTEM
+from relay.usage_advice import make_advice
 
 
 def billing(organization: Organization) -> dict[str, int]:
@@ -30,4 +31,5 @@ def billing(organization: Organization) -> dict[str, int]:
     record_payment(first, amount_cents=open_cents(first), reference="bank 2026-17", actor=SYSTEM)
     note = credit(third, reason="an outage of ours", net_cents=3_000, actor=SYSTEM)
     plans.change_plan(organization, plan=plans.present_plan("trial"), actor=SYSTEM)
+    make_advice()
     return {"invoice_id": second.pk, "credit_id": note.pk}

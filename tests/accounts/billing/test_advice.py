@@ -39,10 +39,12 @@ def test_the_cheapest_that_refuses_nothing_is_best() -> None:
         Plan(code="small", price_cents=100, recipients_per_hour=10),
         Plan(code="middle", price_cents=200, recipients_per_hour=50),
     ]
-    found = advise(plans, {0: 30, 10: 20})
+    refused = {str(limit): refused_under({0: 30, 10: 20}, limit) for limit in (10, 50, 100)}
+    found = advise(plans, refused)
     assert [(each.plan.code, each.refused, each.is_best) for each in found] == [
         ("small", 40, False),
         ("middle", 0, True),
         ("big", 0, False),
     ]
-    assert not any(each.is_best for each in advise(plans, {0: 101}))
+    assert not any(each.is_best for each in advise(plans, {"10": 91, "50": 51, "100": 1}))
+    assert [each.plan.code for each in advise(plans, {"100": 1})] == ["big"]  # of the others nothing is known yet
