@@ -94,6 +94,7 @@ class DeliveryLoop:
         )
         self._more = False  # more could be due than was claimed
         self._claims = 0
+        self._is_putting_aside = False  # what is oldest cannot go now
         self._peeked_at = float("-inf")
         self._claiming: Connection | None = None
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
@@ -186,6 +187,7 @@ class DeliveryLoop:
     async def _claim(self, room: Room) -> Claim:
         began = monotonic()
         self._claims += self._more
+        each = 2 if self._is_putting_aside else NEWEST_EACH
         is_peek = bool(room.full)
         connection = await self._claim_connection()
         claim = await queue.claim(
@@ -194,10 +196,11 @@ class DeliveryLoop:
             room=room,
             lease_seconds=self.pace.lease,
             window=PEEK_WINDOW if is_peek else queue.WINDOW,
-            newest_first=self._more and self._claims % NEWEST_EACH == 0,
+            newest_first=self._more and self._claims % each == 0,
         )
         if is_peek and claim.rows < CLAIM:
             self._peeked_at = began
+        self._is_putting_aside = claim.recipients * 2 < claim.rows
         self._start(claim, began)
         return claim
 

@@ -7,7 +7,7 @@ Errors  NotConnectedError, from the client. CrowdedError: enough mail waits for 
 """
 
 import asyncio
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from time import monotonic
@@ -19,7 +19,9 @@ from relay.smtp.next_hop import NextHop
 
 PER_HOP = 20
 IN_ALL = 200
-CROWD = 40  # mail of other lanes that waits for the same next hop: many domains may have one server
+CROWD = 200  # waiting for one next hop, which may be the server of many domains
+CROWD_SECONDS = 5.0  # more may wait for it only where they need not wait for longer
+PATIENCE_SECONDS = 30.0  # after which a place in the line is given up
 IDLE_SECONDS = 25.0
 MESSAGES_A_SESSION = 100
 
@@ -28,40 +30,69 @@ class CrowdedError(Exception):
     """So many wait for this next hop that more would only take the room of others."""
 
 
+class _Line:
+    """Those that have a session with one next hop, and those that wait for one, in their order."""
+
+    def __init__(self, per_hop: int) -> None:
+        self._slots = asyncio.Semaphore(per_hop)
+        self._waiting = self._using = 0
+        self._freed_at, self._interval = monotonic(), 0.0  # a moving mean of the time between two that left
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._waiting and not self._using
+
+    def _is_crowded(self) -> bool:
+        each = max(self._interval, monotonic() - self._freed_at)
+        return self._waiting >= CROWD and self._waiting * each > CROWD_SECONDS
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        if self._slots.locked() and self._is_crowded():
+            raise CrowdedError
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS if self._slots.locked() else None):
+                await self._slots.acquire()
+        except TimeoutError:
+            raise CrowdedError from None
+        finally:
+            self._waiting -= 1
+        self._using += 1
+        try:
+            yield
+        finally:
+            self._using -= 1
+            self._slots.release()
+            now = monotonic()
+            self._interval += 0.1 * (now - self._freed_at - self._interval)
+            self._freed_at = now
+
+
 class NextHops:
     """All sessions of one delivery loop."""
 
     def __init__(self, *, per_hop: int = PER_HOP, in_all: int = IN_ALL, timeouts: Timeouts | None = None) -> None:
         self._timeouts = timeouts
-        self._slots: dict[NextHop, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(per_hop))
+        self._lines: dict[NextHop, _Line] = {}
+        self._per_hop = per_hop
         self._all_slots = asyncio.Semaphore(in_all)
         self._in_all = in_all
-        self._queueing: Counter[NextHop] = Counter()
-        self._using: Counter[NextHop] = Counter()  # those that queue included
         self._idle: dict[NextHop, list[tuple[float, Client]]] = defaultdict(list)
         self.open_sessions = 0
 
     @asynccontextmanager
     async def slot(self, next_hop: NextHop) -> AsyncIterator[None]:
         """Waits for the right to a session. The hop's own bound comes first: a slow hop must not hold the others'."""
-        own = self._slots[next_hop]
-        if own.locked() and self._queueing[next_hop] >= CROWD:
-            raise CrowdedError
-        self._queueing[next_hop] += 1
-        self._using[next_hop] += 1
+        line = self._lines.get(next_hop)
+        if line is None:
+            line = self._lines[next_hop] = _Line(self._per_hop)
         try:
-            async with own:
-                self._queueing[next_hop] -= 1
-                try:
-                    async with self._all_slots:
-                        yield
-                finally:
-                    self._queueing[next_hop] += 1
+            async with line.place(), self._all_slots:
+                yield
         finally:
-            self._queueing[next_hop] -= 1
-            self._using[next_hop] -= 1
-            if not self._using[next_hop]:
-                del self._using[next_hop], self._queueing[next_hop], self._slots[next_hop]
+            if line.is_empty:
+                self._lines.pop(next_hop, None)
 
     async def send(
         self, next_hop: NextHop, envelope: Envelope, content: bytes, *, before_final_dot: BeforeFinalDot
