@@ -155,7 +155,7 @@ async def _csv(organization_id: int) -> AsyncIterator[str]:
     """Page by page, asynchronous, or the ASGI server would collect the whole first."""
     yield _lines([COLUMNS])
     pages = suppressions.addresses_of(organization_id)
-    while rows := await sync_to_async(next)(pages, None):
+    while rows := await sync_to_async(lambda: next(pages, None))():
         yield _lines([[csv_cell(getattr(row, name)) for name in COLUMNS] for row in rows])
 
 
