@@ -33,7 +33,7 @@ from django.utils.translation import gettext as _
 from audit.changes import SYSTEM, Actor, record_change
 from relay.dkim import PrivateKey
 from relay.models import DkimKey, SendingDomain
-from relay.sealed import opened, sealed
+from relay.sealed import opened, opens, sealed
 
 SEEN_FOR: Final = timedelta(minutes=15)
 OVERLAP: Final = timedelta(days=7)
@@ -118,6 +118,12 @@ def _switch(key: DkimKey, *, now: datetime) -> None:
 def is_awaited(domain: SendingDomain) -> bool:
     """A key of it could begin to sign as soon as a check finds it."""
     return domain.dkim_keys.filter(retired_at=None, active_at=None).exists()
+
+
+def unreadable() -> int:
+    """How many keys in use no encryption key at hand opens: the mail of their domains waits."""
+    used = DkimKey.objects.filter(retired_at=None).values_list("sealed", flat=True)
+    return sum(not opens(bytes(token)) for token in used.iterator())
 
 
 def erase_retired(*, now: datetime | None = None) -> int:

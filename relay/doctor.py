@@ -23,7 +23,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from relay import cram_md5, probes, versions
+from relay import cram_md5, dkim_keys, probes, versions
 from relay.disk import look
 from relay.metrics import ALIVE_SECONDS
 from relay.models import ReputationSpan, Worker
@@ -192,6 +192,10 @@ def _kept() -> Found:
         advice = _("Put the earlier key back behind the new one, or make new app passwords for these devices.")
         text = _("App passwords for CRAM-MD5 that no key of GATEPOST_ENCRYPTION_KEYS opens: %d")
         yield Finding("cram-md5", "fail", text % unreadable, advice)
+    if unreadable := dkim_keys.unreadable():
+        advice = _("Put the earlier key back behind the new one. Mail of these domains waits until then.")
+        text = _("DKIM keys that no key of GATEPOST_ENCRYPTION_KEYS opens: %d")
+        yield Finding("dkim", "fail", text % unreadable, advice)
 
 
 def _is_fernet(key: str) -> bool:

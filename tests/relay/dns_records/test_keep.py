@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 from django.core import mail as outbox
 from django.utils import timezone
 
@@ -15,6 +16,7 @@ from audit.models import ChangeEvent
 from relay import dkim_keys, resolver
 from relay.dns_records import keep, wanted
 from relay.dns_records.standing import standing, standings
+from relay.doctor import CHECKS
 from relay.domains import add_domain, mark_verified, withdraw_verification
 from relay.models import CredentialChange, DkimKey, DomainRecord, Proof, RecordKind, RecordState, SendingDomain
 from relay.sealed import opened
@@ -351,3 +353,12 @@ def test_what_is_due_is_looked_at(dns_server: DnsServer, alice_org: Organization
     keep.keep(keep.Looked(999_999_999, ()))  # removed meanwhile
     with pytest.raises(keep.Busy):
         keep.check(domain)
+
+
+def test_the_self_check_counts_keys_that_cannot_be_opened(domain: SendingDomain, settings: Any) -> None:
+    """A rotation of the encryption keys that forgot the old one is found before somebody wonders where the mail is."""
+    assert not [found for found in CHECKS["cram-md5"]() if found.check == "dkim"]
+    settings.GATEPOST_ENCRYPTION_KEYS = [Fernet.generate_key().decode()]
+    (found,) = CHECKS["cram-md5"]()
+    assert (found.check, found.state) == ("dkim", "fail")
+    assert found.text.endswith("opens: 2")
