@@ -189,6 +189,8 @@ GATEPOST_DEMO = env_bool("GATEPOST_DEMO", GATEPOST_EMBEDDED_DATABASE)
 DATABASES = {"default": database(env("DATABASE_URL") or addresses.database_url(GATEPOST_STATE_DIR))}
 REDIS_URL = env("REDIS_URL") or addresses.redis_url(GATEPOST_STATE_DIR)
 CELERY_BROKER_URL = addresses.broker_url(REDIS_URL)  # kombu spells a Unix socket its own way
+# Each of the worker's processes delivers. Two at least: a task that takes long must not be alone with the loop.
+CELERY_WORKER_CONCURRENCY = env_int("GATEPOST_WORKER_PROCESSES", min(8, max(2, os.cpu_count() or 1)))
 
 GATEPOST_BIND = env("GATEPOST_BIND", "127.0.0.1")
 GATEPOST_WEB_PORT = env_int("GATEPOST_WEB_PORT", 8000)

@@ -74,7 +74,7 @@ def _worker(plan: Plan) -> Program:
     return _program(
         plan,
         "worker",
-        ("-m", "celery", "-A", "config", "worker", "-c", "2", "-l", "info", "--without-gossip", "--without-mingle"),
+        ("-m", "celery", "-A", "config", "worker", "-l", "info", "--without-gossip", "--without-mingle"),
         prepare=lambda: sign.unlink(missing_ok=True),
         ready=sign.exists,
         stop_seconds=35.0,

@@ -33,6 +33,7 @@ from relay.guessing.notices import tell_customers
 from relay.leaks import delete_old as delete_old_reports
 from relay.leaks import handle_waiting as handle_leak_reports
 from relay.mx.policies import forget_ended_policies
+from relay.next_hop_troubles import forget_old as forget_old_troubles
 from relay.oauth.issuers import refresh_due_keys
 from relay.oauth.retention import delete_ended_tokens
 from relay.password_sweeps import put_unused_to_sleep, tell_of_disuse, warn_of_ends
@@ -183,6 +184,7 @@ def delete_expired() -> None:
     delete_old_door_failures()
     delete_old_bans()
     forget_dead_workers()
+    forget_old_troubles()
     forget_ended_policies()
     delete_ended_sessions()
     delete_ended_tokens()
