@@ -17,7 +17,7 @@ from functools import lru_cache
 
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
-from django.db.models import QuerySet
+from django.db.models import Count, QuerySet
 from django.utils.translation import gettext as _
 
 from accounts.models import Organization
@@ -266,7 +266,7 @@ def addresses_of(organization_id: int, *, page: int = 1000) -> Iterator[list[Sup
         before = found[-1].pk
 
 
-def counts(organization_id: int, sources: Iterable[str] = Suppression.Source.values) -> dict[str, int]:
+def counts(organization_id: int) -> dict[str, int]:
     """How many by source."""
     mine = Suppression.objects.filter(organization_id=organization_id)
-    return {source: mine.filter(source=source).count() for source in sources}
+    return dict(mine.order_by().values_list("source").annotate(number=Count("pk")))

@@ -6,13 +6,14 @@ Errors  None of their own.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
 from django.utils.translation import gettext as _
 
 from relay import versions
-from relay.models import ConnectionTest, DomainRecord, RecordKind, SendingDomain
+from relay.models import ConnectionTest, DomainRecord, RecordKind, SendingDomain, Suppression
 from relay.scorecard.card import Verdict, fulfilled, missed, named, unmeasured
 from relay.scorecard.facts import CustomerFacts, InstallationFacts
 from relay.self_checks import is_late, latest
@@ -68,7 +69,11 @@ def _named(parts: Iterable[versions.Part]) -> str:
 
 
 def customers_domains(facts: CustomerFacts) -> Verdict:
-    return _judged_domains(SendingDomain.objects.filter(organization=facts.organization))
+    verdict = _judged_domains(SendingDomain.objects.filter(organization=facts.organization))
+    if not (suppressed := Suppression.objects.filter(organization=facts.organization).count()):
+        return verdict
+    words = _("Suppressed addresses, which harm the domain no more: %(number)s.") % {"number": f"{suppressed:,}"}
+    return replace(verdict, evidence=f"{verdict.evidence} {words}")
 
 
 def installations_domains(facts: InstallationFacts) -> Verdict:

@@ -59,13 +59,18 @@ def _list(request: MemberRequest) -> dict[str, Any]:
     found = suppressions.search(request.organization.pk, text=asked["q"], source=asked["source"])
     rows = list((found if before is None else found.filter(pk__lt=before))[: PAGE + 1])
     older = str(rows[PAGE - 1].pk) if len(rows) > PAGE else ""
-    sources = [("", _("All")), *Suppression.Source.choices]
+    counts = suppressions.counts(request.organization.pk)
+    sources = [
+        ("", _("All"), sum(counts.values())),
+        *((key, label, counts.get(key, 0)) for key, label in Suppression.Source.choices),
+    ]
     return {
         "rows": rows[:PAGE],
         "asked": asked,
         "is_searched": any(asked.values()),
-        "counts": suppressions.counts(request.organization.pk),
-        "sources": [(_url({**asked, "source": key}), label, asked["source"] == key) for key, label in sources],
+        "sources": [
+            (_url({**asked, "source": key}), label, number, asked["source"] == key) for key, label, number in sources
+        ],
         "newer": _url(asked) if before is not None else "",
         "older": _url({**asked, "before": older}) if older else "",
     }

@@ -26,6 +26,7 @@ from relay.networks import Allowlist, add_network
 from relay.self_checks import run_self_check
 from tests.browser.seed_alerts import alerts
 from tests.browser.seed_billing import billing
+from tests.browser.seed_bounces import suppressions
 from tests.browser.seed_domains import LONG, domains
 from tests.browser.seed_oauth import oauth
 from tests.browser.seed_passwords import seed_passwords
@@ -55,6 +56,7 @@ def seed() -> dict[str, Any]:
     ids["key"] = "login"
     smtp_user = _smtp_users(full)
     ids |= seed_passwords(smtp_user)
+    suppressions(full)
     ids |= _passwords(smtp_user) | _domains(full, smtp_user) | _messages(full, smtp_user) | _team(full, owner)
     ids |= {"smtp_user_id": smtp_user.pk, "reference": _attempts(full, smtp_user)}
     _learning(full, smtp_user)

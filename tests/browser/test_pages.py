@@ -23,6 +23,7 @@ pytestmark = pytest.mark.browser
 NO_PAGES = {
     "relay:message_conversation", "relay:ops_message_conversation",  # in MORE
     "relay:message_html", "relay:message_source", "relay:message_attachment", "relay:auth_log_export",
+    "relay:suppressions_export",
     "relay:ops_floor_live", "relay:ops_auth_review_live", "relay:ops_auth_review_csv",
     "relay:ops_invoices_csv", "relay:health_live", "relay:health_ready", "relay:metrics", "relay:oauth_metadata",
     "accounts:confirm_email", "accounts:accept_invitation", "accounts:password_reset_confirm",
@@ -61,6 +62,9 @@ MORE = [
     ("viewer", "relay:app_password", 200),
     ("full", "relay:leaks", 200),
     ("full", "/domains/{verified_domain_id}/", 200),
+    ("empty", "relay:suppressions", 200),
+    ("full", "/suppressions/?q=nobody&source=bounce", 200),
+    ("viewer", "relay:suppressions", 200),
     ("full", "/nothing/here/", 404),
     ("nobody", "/nothing/here/", 404),
     ("nobody", "/account/confirm/nonsense/", 400),

@@ -11,7 +11,7 @@ from audit.changes import SYSTEM
 from relay import versions
 from relay.connection_tests import begin
 from relay.domains import add_domain, mark_verified
-from relay.models import ConnectionTest, DomainRecord, SelfCheck, SmtpUser
+from relay.models import ConnectionTest, DomainRecord, SelfCheck, SmtpUser, Suppression
 from relay.scorecard import upkeep
 from relay.scorecard.card import Verdict
 from relay.scorecard.facts import CustomerFacts, InstallationFacts
@@ -116,6 +116,8 @@ def test_domains_are_judged_by_their_records_now(alice_org: Organization, bob_or
     assert mine() == ("not", "Sending domains whose records are not right: 1 of 1 (alice.example: DMARC).")
     record(domain, "dmarc")
     assert mine() == ("fulfilled", "Sending domains with SPF, DKIM and DMARC as they should be: 1 of 1.")
+    Suppression.objects.create(organization=alice_org, address="you@example.net", source="added")
+    assert mine()[1].endswith(" Suppressed addresses, which harm the domain no more: 1.")
     assert told(upkeep.customers_domains(CustomerFacts(bob_org)))[0] == "unmeasured"
     assert told(upkeep.installations_domains(InstallationFacts()))[0] == "unmeasured"
     mark_verified(domain, actor=SYSTEM, verified_by=None)
