@@ -26,6 +26,7 @@ from relay.smtp.wire import Reply
 
 CAPTURED = "Captured. Nothing left Gatepost."
 ROUNDS = 20  # transactions of one attempt, where the next hop takes fewer recipients at once than we have
+NO_MAIL_HERE = frozenset({521, 556})
 HOSTS_SECONDS = 120.0  # after which no further host of a destination is tried in this attempt
 # 5xx about us, not about the mail: a wrong password of the operator's must not fail a customer's mail.
 ABOUT_US = frozenset({530, 534, 535, 538})
@@ -88,7 +89,7 @@ async def _through(job: Job, hops: Sequence[NextHop], tools: Tools) -> list[Sett
     """RFC 5321 5.1: to the next host go those of whom the one before said nothing, because it could not be used."""
     waiting, settled = list(job.recipients), list[Settlement]()
     content: bytes | None = None
-    ends_at, before = monotonic() + HOSTS_SECONDS, ""
+    ends_at, before, hope = monotonic() + HOSTS_SECONDS, "", False
     for number, hop in enumerate(hops, start=1):
         try:
             async with tools.hops.slot(hop):
@@ -101,14 +102,20 @@ async def _through(job: Job, hops: Sequence[NextHop], tools: Tools) -> list[Sett
         done = [replace(one, conversation=_joined(before, one.conversation)) for one in done]
         last = number == len(hops) or monotonic() > ends_at
         elsewhere = [one for one in done if one.host_failed and not last]
-        kept = [one for one in done if not one.host_failed or last]
-        if job.requires_tls:  # what hosts do not do for this message they may do for all others
-            kept = [replace(one, host_failed=False) for one in kept]
-        settled += kept
+        settled += [_final(one, job, hope) for one in done if not one.host_failed or last]
         if not elsewhere:
             break
+        hope = hope or elsewhere[-1].outcome == Outcome.DEFERRED
         waiting, before = [one.recipient for one in elsewhere], elsewhere[-1].conversation
     return settled
+
+
+def _final(one: Settlement, job: Job, hope: bool) -> Settlement:
+    """hope: a better host may come back, so that a host's own refusal of the mail is not the last word."""
+    if one.host_failed and one.outcome == Outcome.FAILED:
+        return replace(one, host_failed=False, outcome=Outcome.DEFERRED if hope else Outcome.FAILED)
+    # What hosts do not do for a message with REQUIRETLS they may do for all others.
+    return replace(one, host_failed=False) if job.requires_tls else one
 
 
 def _joined(before: str, conversation: str) -> str:
@@ -149,7 +156,10 @@ async def _transaction(
     try:
         result, client = await tools.hops.send(next_hop, envelope, content, before_final_dot=before_final_dot)
     except NotConnectedError as exc:
-        said = _all(recipients, Outcome.DEFERRED, started_at, text=str(exc), next_hop=str(next_hop))
+        # RFC 7504: a host that says so at its greeting never takes mail; else it may do so later.
+        never = next_hop.is_mx and exc.reply is not None and exc.reply.code in NO_MAIL_HERE
+        outcome = Outcome.FAILED if never else Outcome.DEFERRED
+        said = _all(recipients, outcome, started_at, text=str(exc), next_hop=str(next_hop))
         address = next_hop.address or None
         return [replace(one, host_failed=True, next_hop_ip=address, conversation=exc.conversation) for one in said]
     return [

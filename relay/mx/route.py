@@ -85,16 +85,19 @@ class MxRoute:
     async def demands(self, destination: str) -> Demands:
         """For an operator who asks. Raises NoNextHopError."""
         hosts = await mx.hosts_of(destination)
-        policy = None if hosts.is_literal else await self._policies.of(hosts.domain)
+        policy = await self._policy(hosts)
         return Demands(hosts.authenticated, f"{policy.mode}, {', '.join(policy.mx)}" if policy else "")
+
+    async def _policy(self, hosts: Hosts) -> Policy | None:
+        return None if hosts.is_literal else await self._policies.of(hosts.domain)
 
     async def close(self) -> None:
         await self._policies.close()
 
     async def _planned(self, destination: str, requires_tls: bool) -> Plan:
         hosts = await mx.hosts_of(destination)
-        policy = None if hosts.is_literal else await self._policies.of(hosts.domain)
-        found = await asyncio.gather(*(_look_up(hosts, name) for name in hosts.names))
+        # At once: a domain whose name servers are slow about policies is slow enough.
+        policy, *found = await asyncio.gather(self._policy(hosts), *(_look_up(hosts, name) for name in hosts.names))
         with_address = [each for each in found if each.addresses.usable]
         if not with_address:
             raise mx.nobody(hosts, [each.addresses for each in found])

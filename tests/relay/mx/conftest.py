@@ -22,8 +22,8 @@ from tests.relay.delivery.scripted_server import ScriptedServer
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Little patience with the DNS, and nothing used again but what the DNS lets us keep."""
-    monkeypatch.setattr(resolver, "TRY_SECONDS", (0.2,))
+    """One try of the DNS, and nothing used again but what the DNS lets us keep."""
+    monkeypatch.setattr(resolver, "TRY_SECONDS", (5.0,))
     monkeypatch.setattr(route, "PLAN_SECONDS", 0.0)
 
 

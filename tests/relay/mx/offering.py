@@ -23,7 +23,7 @@ from relay.smtp.client import Timeouts
 from tests.dns_server import DnsServer
 from tests.relay.delivery.conversing import BODY
 
-PATIENT = Timeouts(*([3.0] * 10))
+PATIENT = Timeouts(*([20.0] * 9), quit=1.0)
 
 
 async def offer(

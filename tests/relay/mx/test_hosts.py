@@ -90,8 +90,11 @@ async def test_cnames_are_followed_even_where_they_are_forbidden(mx_route: MxRou
     assert (await refusal(mx_route, "round.example"))[:2] == (451, "4.4.3")
 
 
-async def test_what_the_dns_says_of_nobody(mx_route: MxRoute, dns_server: DnsServer) -> None:
+async def test_what_the_dns_says_of_nobody(
+    mx_route: MxRoute, dns_server: DnsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each has its own code and words: refused where the DNS is sure, tried again where it says nothing."""
+    monkeypatch.setattr(resolver, "TRY_SECONDS", (1.0,))
     dns_server.put("null.example", "MX", "0 .")
     dns_server.put("ours.example", "MX", "10 MAIL.gatepost.example.", "10 other.example.", "20 backup.example.")
     dns_server.put("text.example", "TXT", "no mail here")
