@@ -21,6 +21,7 @@ from prometheus_client.registry import Collector
 
 from audit.models import AuthHour
 from relay.models import LimitWindow, Message, Recipient, ReputationSpan, SelfCheck, Worker
+from relay.webhooks.figures import figures
 
 ALIVE_SECONDS = 30
 AUTH_HOURS = 24
@@ -79,6 +80,7 @@ def _from_database(now: datetime) -> Iterator[Metric]:
     yield _auth(now)
     yield from _reputation(now)
     yield from _self_check(now)
+    yield from _webhooks(now)
     yield from _workers(now)
 
 
@@ -125,19 +127,28 @@ def _auth(now: datetime) -> Metric:
     return family
 
 
+def _webhooks(now: datetime) -> Iterable[Metric]:
+    found = figures(now)
+    counts = GaugeMetricFamily("gatepost_webhook_endpoints", "Webhook endpoints by state", labels=["state"])
+    for state, count in found.endpoints.items():
+        counts.add_metric([state], count)
+    late = _gauge("gatepost_webhook_late_seconds", "How long the event that is due first waits", found.late_seconds)
+    return [counts, late]
+
+
 def _workers(now: datetime) -> Iterable[Metric]:
     alive = Worker.objects.filter(seen_at__gte=now - timedelta(seconds=ALIVE_SECONDS))
     counts = GaugeMetricFamily("gatepost_workers_alive", "Processes with a fresh heartbeat", labels=["kind"])
     found = dict(alive.values_list("kind").annotate(number=Count("name")))
     for kind in sorted({"smtpd", "delivery", *found}):
         counts.add_metric([kind], found.get(kind, 0))
-    figures = GaugeMetricFamily(
+    family = GaugeMetricFamily(
         "gatepost_worker_figure", "What a worker counts itself since its start", labels=["kind", "worker", "figure"]
     )
     for worker in alive.order_by("name"):
         for name, value in sorted(_flat(worker.figures)):
-            figures.add_metric([worker.kind, worker.name, name], value)
-    return [counts, figures]
+            family.add_metric([worker.kind, worker.name, name], value)
+    return [counts, family]
 
 
 def _reputation(now: datetime) -> Iterable[Metric]:

@@ -18,6 +18,7 @@ from accounts.models import Organization
 from audit.changes import SYSTEM
 from audit.models import ChangeEvent
 from relay.webhooks import endpoints, outbox, queue
+from relay.webhooks.figures import figures
 from relay.webhooks.models import Delivery, Endpoint
 from relay.webhooks.posting import Poster, event_name
 from relay.webhooks.queue import RETRY_SECONDS
@@ -361,3 +362,20 @@ def test_of_a_suspended_organization_nothing_is_posted(
     post_all()
     assert json.loads(hook.bodies[0])["type"] == "webhook.test"
     assert mail.outbox == []
+
+
+def test_operators_see_endpoints_by_state_and_whether_posts_come(hook: OutsideServer, endpoint: Make) -> None:
+    """What waits for one that fails is not late, what waits for one that works is."""
+    good, failing = endpoint(), endpoint()
+    endpoints.disable_endpoint(endpoint(), actor=SYSTEM)
+    endpoints.delete_endpoint(endpoint(), actor=SYSTEM)
+    Endpoint.objects.filter(pk=failing.pk).update(failing_since=timezone.now(), failures=1)
+    now = timezone.now()
+    for row, seconds in ((failing, 500), (good, 90), (good, 30)):
+        written = outbox.write_test(row)
+        Delivery.objects.filter(pk=written.pk).update(due_at=now - timedelta(seconds=seconds))
+    found = figures(now)
+    assert found.endpoints == {"active": 1, "failing": 1, "disabled": 1}
+    assert found.late_seconds == 90
+    post_all()
+    assert figures(timezone.now()).late_seconds == 0
