@@ -30,6 +30,7 @@ from tests.browser.seed_bounces import suppressions
 from tests.browser.seed_domains import LONG, domains
 from tests.browser.seed_oauth import oauth
 from tests.browser.seed_passwords import seed_passwords
+from tests.browser.seed_webhooks import webhooks
 from tests.relay.conftest import make_message
 from tests.relay.ops.builders import use_hour
 
@@ -63,7 +64,7 @@ def seed() -> dict[str, Any]:
     ids |= _health(smtp_user)
     ids |= alerts(full, smtp_user)
     ids |= oauth(full, owner, smtp_user) | billing(full)
-    return ids | _bans()
+    return ids | _bans() | webhooks(full, smtp_user)
 
 
 def customer(slug: str) -> dict[str, Any]:
