@@ -30,6 +30,7 @@ from tests.browser.seed_bounces import suppressions
 from tests.browser.seed_domains import LONG, domains
 from tests.browser.seed_oauth import oauth
 from tests.browser.seed_passwords import seed_passwords
+from tests.browser.seed_routes import seed_routes
 from tests.browser.seed_webhooks import webhooks
 from tests.relay.conftest import make_message
 from tests.relay.ops.builders import use_hour
@@ -63,7 +64,7 @@ def seed() -> dict[str, Any]:
     _learning(full, smtp_user)
     ids |= _health(smtp_user)
     ids |= alerts(full, smtp_user)
-    ids |= oauth(full, owner, smtp_user) | billing(full)
+    ids |= oauth(full, owner, smtp_user) | billing(full) | seed_routes(full, UNBROKEN)
     return ids | _bans() | webhooks(full, smtp_user)
 
 

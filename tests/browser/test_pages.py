@@ -24,10 +24,11 @@ NO_PAGES = {
     "relay:message_conversation", "relay:ops_message_conversation",  # in MORE
     "relay:message_html", "relay:message_source", "relay:message_attachment", "relay:auth_log_export",
     "relay:suppressions_export",
-    "relay:ops_floor_live", "relay:ops_auth_review_live", "relay:ops_auth_review_csv",
-    "relay:ops_invoices_csv", "relay:health_live", "relay:health_ready", "relay:metrics", "relay:oauth_metadata",
+    "relay:ops_floor_live", "relay:ops_route_trial", "relay:ops_auth_review_live", "relay:ops_auth_review_csv",
+    "relay:invoice_pdf", "relay:ops_invoice_pdf", "relay:ops_invoices_csv", "relay:health_live", "relay:health_ready", "relay:metrics", "relay:oauth_metadata",
     "accounts:confirm_email", "accounts:accept_invitation", "accounts:password_reset_confirm",
 }  # fmt: skip
+ROUTE_PAGES = ("", "_change", "_delete", "_choose", "_drop")
 QUERIES = {"relay:ops_username": "?name=shop.full", "relay:ops_ip": "?ip=203.0.113.77"}
 EMPTY = ("overview", "smtp_users", "messages", "auth_log", "domains", "plan")
 STATES = ("ending", "asleep", "canary", "leaked")
@@ -76,6 +77,12 @@ MORE = [
     ("full", "/plan/invoices/{credit_id}/", 200),
     ("full", "/plan/change/trial/", 200),
     ("operator", "/ops/messages/?state=queued", 200),
+    ("operator", "/ops/routes/?customer=full&domain=full.example", 200),
+    ("operator", "/ops/queue/?state=queued", 200),
+    ("operator", "/ops/queue/do/cancel/?cause=limit", 200),
+    ("full", "/messages/do/cancel/?q=status:held", 200),
+    ("empty", "relay:messages_held", 200),
+    ("full", "/messages/{tried_id}/do/cancel/", 200),
     ("operator", "/ops/messages/?address=nobody@example.org", 200),
     ("operator", "/ops/customers/?q=nobody", 200),
     ("operator", "/ops/find/?q=nothing", 200),
@@ -106,6 +113,8 @@ def path_of(name: str, ids: dict[str, Any]) -> str:
         "relay:ops_message": ids["message_id"],
         "relay:ops_alert": ids["own_alert_id"],
         "relay:ops_reference_page": ids["reference"],
+        **{f"relay:ops_route{page}": ids["route_id"] for page in ROUTE_PAGES},
+        "relay:ops_queue_action": ids["queue_action_id"],
     }
     arguments = {argument: own.get(name, ids.get(argument)) for argument in routes()[name]}
     return reverse(name, kwargs=arguments) + QUERIES.get(name, "")
