@@ -55,6 +55,7 @@ urlpatterns = [
     path("billing/", billing.billing, name="ops_billing"),
     path("billing/invoices.csv", billing.export, name="ops_invoices_csv"),
     path("billing/invoices/<int:invoice_id>/", billing.invoice, name="ops_invoice"),
+    path("billing/invoices/<int:invoice_id>/pdf/", billing.invoice_pdf, name="ops_invoice_pdf"),
     path("billing/invoices/<int:invoice_id>/pay/", billing.pay, name="ops_invoice_pay"),
     path("billing/invoices/<int:invoice_id>/credit/", billing.take_back, name="ops_invoice_credit"),
     path("bans/", bans.bans, name="ops_bans"),

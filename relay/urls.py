@@ -118,6 +118,7 @@ urlpatterns = [
     path("plan/", plan.page, name="plan"),
     path("plan/details/", billing.profile, name="billing_profile"),
     path("plan/invoices/<int:invoice_id>/", billing.invoice, name="invoice"),
+    path("plan/invoices/<int:invoice_id>/pdf/", billing.invoice_pdf, name="invoice_pdf"),
     path("plan/change/<slug:code>/", plan.change, name="plan_change"),
     path("theme/", shell.theme, name="theme"),
     path("demo-mail/<uuid:message_id>/", message_content.demo_mail, name="demo_mail"),

@@ -29,8 +29,10 @@ def people_of(organization_id: int) -> list[str]:
 
 
 def tell_of_invoice(invoice: Invoice) -> None:
+    from accounts.billing.pdf import document  # a second of imports that web processes do not need at their start
+
     subject = _("Invoice %(number)s") % {"number": invoice}
-    _send("invoice", invoice, subject)
+    _send("invoice", invoice, subject, pdf=document(invoice))
 
 
 def tell_of_dunning(invoice: Invoice, step: str) -> None:
@@ -42,10 +44,16 @@ def tell_of_dunning(invoice: Invoice, step: str) -> None:
     _send("dunning", invoice, subject, step=step)
 
 
-def _send(name: str, invoice: Invoice, subject: str, **context: str) -> None:
+def _send(name: str, invoice: Invoice, subject: str, *, pdf: bytes = b"", **context: str) -> None:
     words = {"invoice": invoice, "link": link("relay:invoice", invoice.pk), "web_url": settings.GATEPOST_WEB_URL}
     body = render_to_string(f"accounts/mail/{name}.txt", words | context)
     for address in people_of(invoice.organization_id):
-        EmailMessage(
-            subject=subject, body=body, to=[address], headers={"Auto-Submitted": "auto-generated"}
-        ).send()  # RFC 3834 5: no out-of-office answers
+        mail = EmailMessage(
+            subject=subject,
+            body=body,
+            to=[address],
+            headers={"Auto-Submitted": "auto-generated"},  # RFC 3834 5: no out-of-office answers
+        )
+        if pdf:
+            mail.attach(f"{invoice}.pdf", pdf, "application/pdf")
+        mail.send()

@@ -22,6 +22,7 @@ from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from accounts.billing.money import money
 from accounts.models import Plan
 from audit.anomalies.models import Anomaly, Severity, State
 from relay.limits import Usage
@@ -180,12 +181,7 @@ def price(plan: Plan) -> str:
     return f"${amount}" if plan.currency == "USD" else f"{amount} {plan.currency}"
 
 
-@register.simple_tag
-def money(cents: int, currency: str) -> str:
-    """$145.00, -$7.25, or 12.50 EUR: to the cent, as on an invoice."""
-    amount = f"{abs(cents) // 100:,}.{abs(cents) % 100:02}"
-    sign = "-" if cents < 0 else ""
-    return f"{sign}${amount}" if currency == "USD" else f"{sign}{amount} {currency}"
+register.simple_tag(money)
 
 
 @register.filter

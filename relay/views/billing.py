@@ -35,6 +35,22 @@ def invoice(request: MemberRequest, invoice_id: int) -> HttpResponse:
     return render(request, "relay/invoice.html", {"invoice": found, "open_cents": open_cents(found)})
 
 
+@member_required(roles.PLAN_SEE)
+def invoice_pdf(request: MemberRequest, invoice_id: int) -> HttpResponse:
+    found = get_object_or_404(
+        Invoice.objects.select_related("credits"), pk=invoice_id, organization=request.organization
+    )
+    return pdf_of(found)
+
+
+def pdf_of(invoice: Invoice) -> HttpResponse:
+    from accounts.billing.pdf import document  # a second of imports that no other page needs
+
+    response = HttpResponse(document(invoice), content_type="application/pdf")
+    response["Content-Disposition"] = f'attachment; filename="{invoice}.pdf"'
+    return response
+
+
 @member_required(roles.PLAN_CHANGE)
 def profile(request: MemberRequest) -> HttpResponse:
     present = BillingProfile.objects.filter(organization=request.organization).first()

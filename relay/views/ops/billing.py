@@ -18,6 +18,7 @@ from accounts.billing.invoices import credit, credited_net, open_cents
 from accounts.billing.models import Invoice
 from accounts.billing.payments import record_payment
 from relay.ops.billing import invoices_csv, open_invoices, revenue_by_plan, totals_of
+from relay.views.billing import pdf_of
 from relay.views.ops.access import operator_action, operator_page
 
 SHOWN = 200
@@ -92,6 +93,12 @@ def invoice(request: UserRequest, invoice_id: int) -> HttpResponse:
         "left_net": found.subtotal_cents - credited_net(found),
     }
     return render(request, "ops/invoice.html", context)
+
+
+@require_safe
+@operator_page
+def invoice_pdf(request: UserRequest, invoice_id: int) -> HttpResponse:
+    return pdf_of(_invoice(invoice_id))
 
 
 @form_page
