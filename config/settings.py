@@ -494,5 +494,7 @@ LOGGING = {
         "mail.log": {"level": "WARNING"},
         "axes": {"level": "WARNING"},
         "django.server": {"level": "WARNING"},
+        "fontTools": {"level": "WARNING"},
+        "fpdf": {"level": "ERROR"},  # it warns of each character that the font has not
     },
 }
