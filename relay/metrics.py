@@ -13,14 +13,15 @@ from typing import Any
 import redis
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
-from django.db.models import Count, Min, Sum
+from django.db.models import Count, Q, Sum
 from django.utils import timezone
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from audit.models import AuthHour
-from relay.models import LimitWindow, Message, Recipient, ReputationSpan, SelfCheck, Worker
+from relay.models import LimitWindow, Message, NextHopTrouble, Recipient, ReputationSpan, SelfCheck, Worker
+from relay.queue import oldest_due_at
 from relay.webhooks.figures import figures
 
 ALIVE_SECONDS = 30
@@ -96,13 +97,22 @@ def _queue(now: datetime) -> Iterator[Metric]:
     """Only states with an index of their own: counting what was ever delivered would read the whole table."""
     counts = GaugeMetricFamily("gatepost_queue_recipients", "Recipients that wait, by state", labels=["state"])
     ages = GaugeMetricFamily("gatepost_queue_oldest_seconds", "Age of the oldest message that waits", labels=["state"])
+    found = Recipient.objects.filter(state=Recipient.State.QUEUED).aggregate(
+        queued=Count("pk"),
+        due=Count("pk", filter=Q(due_at__lte=now, lease__isnull=True)),
+        leased=Count("pk", filter=Q(lease__isnull=False)),
+    )
+    found["held"] = Recipient.objects.filter(state=Recipient.State.HELD).count()
     for state in (Recipient.State.QUEUED, Recipient.State.HELD):
-        waiting = Recipient.objects.filter(state=state)
-        counts.add_metric([state.value], waiting.count())
+        counts.add_metric([state.value], found[state.value])
         ages.add_metric([state.value], _age(_oldest(state), now=now))
-    late = Recipient.objects.filter(state=Recipient.State.QUEUED, lease__isnull=True).aggregate(at=Min("due_at"))["at"]
     yield from (counts, ages)
-    yield _gauge("gatepost_queue_late_seconds", "How long the recipient that is due first waits", _age(late, now=now))
+    yield _gauge("gatepost_queue_due_recipients", "Recipients that wait for a worker now", found["due"])
+    yield _gauge("gatepost_queue_in_hand_recipients", "Recipients that a worker has", found["leased"])
+    late = _age(oldest_due_at(), now=now)
+    yield _gauge("gatepost_queue_late_seconds", "How long the recipient that is due first waits", late)
+    blocked = NextHopTrouble.objects.filter(blocked_until__gt=now).count()
+    yield _gauge("gatepost_next_hops_blocked", "Next hops to which nothing is tried now", blocked)
 
 
 def _oldest(state: Recipient.State) -> datetime | None:

@@ -17,6 +17,8 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
+from django.db.models.functions import Greatest
+from django.utils import timezone
 
 from relay import chosen_routes
 from relay.connections import Connection
@@ -28,6 +30,7 @@ GIVE_UP_AFTER = timedelta(days=5)
 RETRY_SECONDS = (60, 5 * 60, 15 * 60, 30 * 60, 3600, 2 * 3600, 4 * 3600)
 JITTER = 0.1  # so that what failed together does not return together
 WINDOW = 2000  # how far a claim looks past recipients for whom there is no room
+OLDEST = 200  # by due_at that are looked at for the oldest
 SMALL_OCTETS = 32 * 1024  # content up to this comes with the claim
 
 Outcome = DeliveryAttempt.Outcome
@@ -144,6 +147,14 @@ def message_state(states: Iterable[str]) -> str:
     if Recipient.State.DELIVERED in seen:
         return "delivered" if len(seen) == 1 else "partly delivered"
     return "failed" if Recipient.State.FAILED in seen else "cancelled"
+
+
+def oldest_due_at(*, leased: bool = False) -> datetime | None:
+    """Since when the first that is due waits. Gatepost's own mail is due before it comes: it waits from then on."""
+    waiting = Recipient.objects.filter(state=Recipient.State.QUEUED, due_at__lte=timezone.now())
+    waiting = waiting if leased else waiting.filter(lease__isnull=True)
+    since = waiting.order_by("due_at").values_list(Greatest("due_at", "message__received_at"), flat=True)
+    return min(since[:OLDEST], default=None)
 
 
 # --- Claim -----------------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from audit.anomalies.models import Anomaly, Severity, State
 from relay.models import DeliveryAttempt, Recipient, Worker
 from relay.ops.flow import Flow, RefusedReason, flow_of
 from relay.ops.usage import NearLimit, near_limit
+from relay.queue import oldest_due_at
 
 STALE_SECONDS = 15
 FORGOTTEN = timedelta(minutes=10)  # a worker silent for longer was replaced; its row tells nothing any more
@@ -121,12 +122,11 @@ def _queue(*, now: datetime) -> Queue:
         queued=Count("pk"),
         due=Count("pk", filter=Q(due_at__lte=now)),
         leased=Count("pk", filter=Q(leased_until__gt=now)),
-        oldest=Min("due_at", filter=Q(due_at__lte=now)),
     )
     held = Recipient.objects.filter(state=Recipient.State.HELD).aggregate(
         held=Count("pk"), oldest=Min("message__received_at")
     )
-    oldest = queued["oldest"]
+    oldest = oldest_due_at(leased=True)
     return Queue(
         queued=queued["queued"],
         due=queued["due"],
