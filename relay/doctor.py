@@ -25,6 +25,7 @@ from django.utils.translation import gettext as _
 
 from relay import cram_md5, dkim_keys, probes, versions
 from relay.disk import look
+from relay.dns_records import own
 from relay.metrics import ALIVE_SECONDS
 from relay.models import ReputationSpan, Worker
 from relay.reconciliation import differences
@@ -262,6 +263,11 @@ def _reputation() -> Found:
         yield Finding("reputation", "ok", text % names)
 
 
+def _records() -> Found:
+    """Says nothing where nothing is set that needs a record of the operator's."""
+    yield from (Finding("records", "warn", each.text, each.advice) for each in own.troubles())
+
+
 def _advice_on(check: str, state: str) -> str:
     if state == SpanState.UNKNOWN:
         return _("Look at GATEPOST_RESOLVERS and the resolver itself.")
@@ -324,4 +330,5 @@ CHECKS: dict[str, Callable[[], Found]] = {
     "limits": _limits,
     "versions": _versions,
     "reputation": _reputation,
+    "records": _records,
 }

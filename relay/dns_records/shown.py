@@ -38,6 +38,11 @@ class Row:
     def is_done(self) -> bool:
         return self.state in {RecordState.OK, RecordState.WEAK}
 
+    @property
+    def is_quiet(self) -> bool:
+        """Nothing need be done about it."""
+        return not self.problems and (self.is_done or not self.wanted.is_required)
+
 
 def rows_of(domain: SendingDomain) -> list[Row]:
     plan = wanted.plan_of(domain)

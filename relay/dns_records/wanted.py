@@ -14,6 +14,7 @@ from django.conf import settings
 
 from relay.domains import PROOF_HOST
 from relay.models import DkimKey, RecordKind, SendingDomain
+from relay.reputation.checks import configured_addresses
 
 PROOF_WORD: Final = "gatepost-domain="
 RETURN_HOST: Final = "gpbounce"
@@ -60,15 +61,9 @@ def plan_of(domain: SendingDomain) -> Plan:
         domain.challenge,
         tuple(_asked(key) for key in keys),
         settings.GATEPOST_SPF_INCLUDE,
-        own_addresses(),
+        configured_addresses(),
         settings.GATEPOST_BOUNCE_DOMAIN,
     )
-
-
-def own_addresses() -> tuple[str, ...]:
-    """Those that the operator names; else the sources of route mx that the world can see."""
-    named = [str(each) for each in settings.GATEPOST_SENDING_ADDRESSES]
-    return tuple(named or (each for each in settings.GATEPOST_MX_SOURCES if ip_address(each).is_global))
 
 
 def wanted(plan: Plan) -> list[Wanted]:
