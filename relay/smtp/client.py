@@ -103,6 +103,7 @@ class Client:
         self._transcript.begin(message=self.messages)
         parameters = self._fitting(envelope, content, result)
         if all(result.replies):
+            result.conversation = self.conversation
             return result
         try:
             await self._transaction(envelope, content, parameters, result, before_final_dot)

@@ -254,6 +254,7 @@ async def test_requiretls_that_nobody_fulfils(
             "failed",
             "550 5.7.30 The next hop does not promise to pass the message on under verified TLS alone (REQUIRETLS).",
         )
+        assert "< 250 STARTTLS" in done.conversation  # what it does promise is seen
         (report,) = await offer(mx_route, dsn_ret="hdrs", reverse_path="")
         assert report.outcome == "delivered" and "REQUIRETLS" not in server.taken[0].mail
     else:
