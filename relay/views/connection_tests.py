@@ -4,6 +4,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
+from django.db.models import F
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
@@ -26,7 +27,8 @@ SECONDS = 2  # between two looks
 @require_http_methods(["GET", "HEAD", "POST"])
 @member_required(roles.AUTH_LOG_SEE)
 def index(request: MemberRequest) -> HttpResponse:
-    users = SmtpUser.objects.filter(organization=request.organization).order_by("disabled_at", "username")
+    mine = SmtpUser.objects.filter(organization=request.organization)
+    users = mine.order_by(F("disabled_at").asc(nulls_first=True), "username")
     context: dict[str, Any] = {
         "users": users,
         "own": peer_address(request) or "",

@@ -206,5 +206,5 @@ def test_the_card_is_cheap(alice_org: Organization, django_assert_max_num_querie
     for number in range(20):
         user = create_smtp_user(alice_org, name=f"app-{number}", excess="hold", actor=SYSTEM)
         create_app_password(user, name="x", actor=SYSTEM)
-    with django_assert_max_num_queries(18):
+    with django_assert_max_num_queries(19):
         customer_scorecard(Organization.objects.get(pk=alice_org.pk))

@@ -14,7 +14,7 @@ from audit.record import attempt, record_auth_event
 from relay import connection_tests
 from relay.connection_commands import commands_for
 from relay.connection_tests import SILENT, WATCHED, State, TooManyTests, begin, watch
-from relay.credentials import create_app_password, disable_smtp_user
+from relay.credentials import create_app_password, create_smtp_user, disable_smtp_user
 from relay.models import Ban, ConnectionTest, DoorFailure, SmtpUser
 from relay.networks import add_network
 from relay.snippets import Door
@@ -152,7 +152,11 @@ def test_obstacles_are_told_before_anything_comes(test: ConnectionTest, shop: Sm
 
 def test_page_begins_and_watches(alice_client: Client, vera_client: Client, shop: SmtpUser) -> None:
     """Form with one's own address, commands without the secret, the live part for htmx, its end when all is well."""
-    assert f'value="{OWN}"' in alice_client.get("/test-connection/").content.decode()
+    stopped = create_smtp_user(shop.organization, name="a-printer", excess="hold", actor=SYSTEM)
+    disable_smtp_user(stopped, actor=SYSTEM)
+    form = alice_client.get("/test-connection/")
+    assert f'value="{OWN}"' in form.content.decode()
+    assert list(form.context["users"]) == [shop, stopped]  # those that can sign in come first
     made = alice_client.post("/test-connection/", {"user": shop.pk, "ip": "::ffff:203.0.113.7"})
     test = ConnectionTest.objects.get()
     assert (test.ip, test.started_by, made["Location"]) == (IP, "alice@alice.example", f"/test-connection/{test.pk}/")
