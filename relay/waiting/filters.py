@@ -49,7 +49,7 @@ CAUSE = f"""
     CASE WHEN own.state = 'held' THEN CASE WHEN own.due_at < {NEVER_SQL} THEN 'limit' ELSE 'by hand' END
          WHEN own.due_at >= {NEVER_SQL} THEN 'route'
          WHEN customer.state = 'suspended' THEN 'suspended'
-         WHEN own.attempts = 0 OR own.reply = '' THEN 'new'
+         WHEN own.reply = '' THEN 'new'
          WHEN own.reply ~ '^[2345][0-9][0-9]( |$)'
              THEN rtrim(left(own.reply, 3) || ' ' || coalesce(
                  substring(own.reply from '^... ([245][.][0-9]{{1,3}}[.][0-9]{{1,3}})( |$)'), ''))
@@ -62,7 +62,7 @@ KNOWN = {
     "by hand": "own.state = 'held'",
     "route": f"own.due_at >= {NEVER_SQL}",
     "suspended": "own.state = 'queued'",
-    "new": "own.state = 'queued' AND (own.attempts = 0 OR own.reply = '')",
+    "new": "own.state = 'queued' AND own.reply = ''",
 }
 
 

@@ -50,7 +50,7 @@ class Progress:
     @property
     def done(self) -> int:
         """Changed or left as they were, for a reason."""
-        return self.action.changed + sum(self.action.skipped.values())
+        return self.action.changed + int(sum(self.action.skipped.values()))
 
     @property
     def left(self) -> list[tuple[int, str]]:

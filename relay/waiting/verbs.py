@@ -154,7 +154,7 @@ def act(verb: str, ids: Sequence[int], *, by: By) -> Done:
                 done.skipped[decided] += 1
         done.skipped[GONE] += len(set(ids)) - len(rows)
         for statement, changed in changes.items():
-            words = {
+            words: dict[str, Any] = {
                 "ids": [row.id for row in changed],
                 "never": NEVER,
                 "is_operator": by.is_operator,
@@ -188,7 +188,7 @@ def _tell(verb: Verb, rows: Sequence[_Row], by: By) -> None:
         for message_id, own in by_message.items()
         for recipient_id in ([None] if len(own) == own[0].recipient_count else [row.id for row in own])
     ]
-    words = {
+    words: dict[str, Any] = {
         "messages": [message_id for message_id, _id in events],
         "recipients": [recipient_id for _id, recipient_id in events],
         "kind": str(_EVENTS[verb]),

@@ -17,7 +17,7 @@ from relay.connections import make_pool
 from relay.credentials import create_app_password, create_smtp_user, revoke_app_password, verify
 from relay.directory import PASSWORDS_MAX, Cache, Directory, DirectoryUnavailable, DomainStanding, Entry, Unknown
 from relay.domains import add_domain, add_sender, mark_verified
-from relay.models import AppPassword, NamedRoute, Network, RouteChoice, SmtpUser
+from relay.models import AppPassword, NamedRoute, Network, RouteChoice, SendingDomain, SmtpUser
 from relay.networks import add_network
 from relay.proofs import Secret
 from tests.relay.core.conftest import Sender, at_once
@@ -111,8 +111,16 @@ def test_the_route_is_the_organizations(sender: Sender, alice_org: Organization,
     held = NamedRoute.objects.create(name="Held", kind="hold")
     RouteChoice.objects.create(organization=alice_org, route=held)
     assert entry_of("app.alice-works").route == "hold"
+    captured = NamedRoute.objects.create(name="Captured", kind="sandbox")
+    RouteChoice.objects.create(
+        domain=SendingDomain.objects.create(organization=alice_org, name="t.example"), route=captured
+    )
+    entry = entry_of("app.alice-works")
+    assert [entry.route_for(sender) for sender in ("a@T.Example", "a@alice.example", "")] == ["sandbox", "hold", "hold"]
+    assert entry.domains["t.example"].route == "sandbox"
     Organization.objects.update(state="pending")
-    assert entry_of("app.alice-works").route == "sandbox"
+    entry = entry_of("app.alice-works")
+    assert (entry.route, entry.domain_routes) == ("sandbox", {})
 
 
 @pytest.mark.parametrize("username", ["APP.Alice-Works", " app.alice-works ", "app.alice-works@MAIL.gatepost.example"])
