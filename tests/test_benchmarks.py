@@ -10,11 +10,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import dns.message
+import psycopg
 import pytest
 
-from benchmarks import accept, load
+from benchmarks import accept, backlog, deliver, load, names
 from benchmarks.conversation import Target
 from relay.certificate import ensure_certificate, tls_context
+from relay.database import conninfo
+from relay.load import parse_route, seed
+from relay.models import Recipient
 
 ROOT = Path(__file__).resolve().parents[1]
 CREDENTIALS = "u.load-000,secret,u@load-000.example\n"
@@ -103,3 +108,45 @@ def test_ratios_are_of_the_best_runs() -> None:
         "least_us_per_message": {"gatepost": 450, "postfix": 900},
         "gatepost_times": {"postfix": 3.0},
     }
+
+
+def test_deliveries_are_compared_by_their_best_runs() -> None:
+    """The sink's own time is nobody's cost."""
+    rates = (("gatepost", 900.0, 500), ("postfix", 1000.0, 900), ("gatepost", 1200.0, 450))
+    runs = [
+        {"server": name, "messages_per_second": rate, "us_per_message": {"all": cost, "sink": 100}}
+        for name, rate, cost in rates
+    ]
+    assert deliver.ratios(runs) == {
+        "best_messages_per_second": {"gatepost": 1200.0, "postfix": 1000.0},
+        "least_us_per_message": {"gatepost": 450, "postfix": 900},
+        "gatepost_times_postfix": 1.2,
+    }
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_backlog_is_as_accepting_leaves_it() -> None:
+    """Due at once, spread over its domains, each content as large as its message says."""
+    list(seed(smtp_users=1, route=parse_route("hold")))
+    with psycopg.connect(conninfo(application_name="test")) as connection:
+        backlog.fill(connection, backlog.Backlog(messages=6, size=1000, route="mx", domains=3))
+    rows = list(Recipient.objects.select_related("message__data").order_by("id"))
+    assert [row.address for row in rows] == [f"someone@d{number % 3}.recipient.example" for number in range(1, 7)]
+    for row in rows:
+        assert (row.state, row.message.route, row.attempts) == ("queued", "mx", 0)
+        content = bytes(row.message.data.content)
+        assert len(content) == row.message.size_octets == 1000
+        assert content.startswith(b"Received: ") and content.endswith(b"\r\n") and b"\r\n\r\n" in content
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "answer"),
+    [("a.example", "MX", ["10 mx.bench.example."]), ("mx.bench.example", "A", ["127.0.0.1"]), ("b.example", "TXT", [])],
+)
+def test_every_name_leads_to_the_sink(name: str, kind: str, answer: list[str]) -> None:
+    """Answers are complete, with or without EDNS in the question."""
+    for edns in (False, True):
+        question = dns.message.make_query(name, kind, use_edns=edns)
+        said = dns.message.from_wire(names.answer(question.to_wire()))
+        assert question.is_response(said)
+        assert [record.to_text() for found in said.answer for record in found] == answer
