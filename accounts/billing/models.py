@@ -24,6 +24,7 @@ class BillingProfile(models.Model):
     address = models.TextField(_("Address"), max_length=500, blank=True, validators=[MaxLengthValidator(500)])
     tax_id = models.CharField(_("Tax number"), max_length=40, blank=True)
     email = models.EmailField(_("Invoices go to"), blank=True)  # empty: owners and those who do the billing
+    limit_mails = models.BooleanField(_("Mail when 80, 90 and 100 % of the hour's emails are used"), default=True)
 
 
 class PendingCharge(models.Model):

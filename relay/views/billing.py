@@ -16,7 +16,7 @@ from accounts.billing.profiles import save_profile
 class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable at run time
     class Meta:
         model = BillingProfile
-        fields = ("name", "address", "tax_id", "email")
+        fields = ("name", "address", "tax_id", "email", "limit_mails")
         widgets = {"address": forms.Textarea(attrs={"rows": 4, "autocomplete": "street-address"})}
         help_texts = {
             "name": _("Empty: the organization's name."),

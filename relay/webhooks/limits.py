@@ -1,7 +1,8 @@
-"""limit.near and limit.reached: looked for in the windows of those who want to know, never in an accept.
+"""Who nears a limit and who reached it: looked for in the windows, never in an accept, told by webhook and by mail.
 
 Shapes  look() reads the windows of organizations and of SMTP users with a limit of their own, without a lock, and
-        writes one event at most for each of them: of the highest level that is reached and was not told.
+        writes one event (limit.near or limit.reached) and one mail at most for each of them: of the highest level that
+        is reached and was not told. Mail is about an organization's own limit alone, and can be switched off.
 Units   percent of the hourly limit: NEAR, and 100 for reached. APART: no level is told twice within it, which is a
         window. REFUSED_WITHIN: a refusal for the limit says that it is reached, though a few may still fit.
 Errors  Those of the database; the next look sees the same.
@@ -17,6 +18,7 @@ from typing import Any, Final
 from django.db import connection, transaction
 from django.utils import timezone
 
+from relay import limit_mail
 from relay.models import LimitWindow
 from relay.smtp.replies import OVER_LIMIT, whose
 from relay.webhooks import interest
@@ -65,12 +67,20 @@ class Use:
         return min(FULL, self.used * 100 // self.limit) if self.limit else FULL
 
 
+@dataclass(frozen=True, slots=True)
+class News:
+    use: Use
+    percent: int  # the level
+
+
 def look(now: datetime | None = None) -> int:
-    """How many events were written."""
-    organizations = interest.current().of(*OF_LIMITS)
+    """How many were told."""
+    now = now or timezone.now()
+    listening = set(interest.current().of(*OF_LIMITS))
+    mailed = limit_mail.wanted(now)
+    organizations = listening | mailed
     if not organizations:
         return 0
-    now = now or timezone.now()
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [_LOCK])
@@ -81,7 +91,20 @@ def look(now: datetime | None = None) -> int:
         told: dict[tuple[int, int], set[int]] = defaultdict(set)
         for row in LimitTold.objects.filter(organization_id__in=organizations):
             told[row.organization_id, row.smtp_user_id].add(row.percent)
-        return sum(_tell(use, told[use.organization_id, use.smtp_user_id], now) for use in uses)
+        news = [
+            level
+            for use in uses
+            if (use.organization_id in listening or not use.smtp_user_id)
+            and (level := _news(use, told[use.organization_id, use.smtp_user_id], now))
+        ]
+        for each in news:
+            if each.use.organization_id in listening:
+                _write(each, now)
+            if each.use.organization_id in mailed and not each.use.smtp_user_id:
+                limit_mail.send(
+                    each.use.organization_id, percent=each.percent, limit=each.use.limit, used=each.use.used
+                )
+        return len(news)
 
 
 def _uses(organizations: Sequence[int], now: datetime) -> list[Use]:
@@ -122,11 +145,11 @@ def _refused(organizations: Sequence[int], now: datetime) -> set[tuple[int, int]
         return {(organization_id, owner) for organization_id, owner in cursor.fetchall()}
 
 
-def _tell(use: Use, told: set[int], now: datetime) -> int:
-    """Of the levels that are reached now the highest one, if it is news. Those below it are no news after it."""
+def _news(use: Use, told: set[int], now: datetime) -> News | None:
+    """Of the levels that are reached now the highest one, if it was not told. Those below it are no news after it."""
     reached = [level for level in (*NEAR, FULL) if use.percent >= level]
     if not reached or max(reached) in told:
-        return 0
+        return None
     LimitTold.objects.bulk_create(
         [
             LimitTold(organization_id=use.organization_id, smtp_user_id=use.smtp_user_id, percent=level, told_at=now)
@@ -134,15 +157,19 @@ def _tell(use: Use, told: set[int], now: datetime) -> int:
         ],
         ignore_conflicts=True,
     )
+    return News(use, max(reached))
+
+
+def _write(news: News, now: datetime) -> None:
+    use = news.use
     data = {
         "scope": "smtp_user" if use.smtp_user_id else "organization",
         "smtp_user": use.username or None,
         "limit": use.limit,
         "used": use.used,
-        "percent": max(reached),
+        "percent": news.percent,
         "seconds_until_room": use.seconds_until_room,
     }
-    event = Event.LIMIT_REACHED if max(reached) == FULL else Event.LIMIT_NEAR
+    event = Event.LIMIT_REACHED if news.percent == FULL else Event.LIMIT_NEAR
     users = [use.smtp_user_id] if use.smtp_user_id else []
     write(event, organization_id=use.organization_id, smtp_user_ids=users, data=data, occurred_at=now)
-    return 1
