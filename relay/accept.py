@@ -32,8 +32,7 @@ from relay.limits import (
     keys_and_limits,
 )
 from relay.models import Recipient, SmtpUser
-from relay.models.messages import Route
-from relay.queue import NEVER
+from relay.models.messages import NEVER, Route
 from relay.statements import Parameter, Statements, array, bytea_array
 from relay.submission import Accepted, Ended, Envelope, Outcome, PaymentDue, Submission
 from relay.windows import Window

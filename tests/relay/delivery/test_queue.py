@@ -16,6 +16,7 @@ from relay import leases, queue, settling
 from relay.connections import Connection
 from relay.database import connect
 from relay.models import DeliveryAttempt, NamedRoute, Recipient, RouteChoice
+from relay.models.messages import NEVER
 from relay.queue import Claim, ClaimedRecipient, Job, Outcome, Room, Settlement
 from relay.routes import named_of
 from tests.relay.conftest import make_message
@@ -110,7 +111,7 @@ async def test_hold_is_never_claimed(alice_org: Organization, conn: Connection) 
     first = await claim(conn, limit=3)
     assert (first.recipients, first.parked) == (0, {"hold": 3})
     assert (await claim(conn, limit=3)).recipients == 1
-    assert await Recipient.objects.filter(message__route="hold", due_at=queue.NEVER, state="queued").acount() == 3
+    assert await Recipient.objects.filter(message__route="hold", due_at=NEVER, state="queued").acount() == 3
 
 
 async def test_the_mail_of_a_suspended_organization_waits(

@@ -11,7 +11,7 @@ from django.db import transaction
 from accounts.organizations import system_organization
 from relay.content import load, parse
 from relay.models import Message, Recipient
-from relay.queue import NEVER
+from relay.models.messages import NEVER
 from relay.system_mail import EmailBackend
 
 pytestmark = pytest.mark.django_db

@@ -13,7 +13,7 @@ from django.utils import timezone
 from accounts.models import Organization
 from relay.message_recipients import PAGE_ROWS, QUICK_SECONDS, SLOW_SECONDS, recipients_of
 from relay.models import DeliveryAttempt, LateBounce, Message, MessageEvent, Recipient, Report, Suppression
-from relay.queue import NEVER
+from relay.models.messages import NEVER
 from relay.suppressions import suppression_key
 from relay.timeline import Entry, timelines
 from tests.relay.conftest import make_message
