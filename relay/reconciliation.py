@@ -14,7 +14,7 @@ SMTP user and is not debited.
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from django.db import connection
@@ -71,7 +71,7 @@ class Account:
 
 def accounts() -> list[Account]:
     """Of every organization with anything in its window, or with messages that should be."""
-    words = {"minutes": BUCKETS, "border": BORDER, "scope": ORGANIZATION}
+    words: dict[str, Any] = {"minutes": BUCKETS, "border": BORDER, "scope": ORGANIZATION}
     with connection.cursor() as cursor:
         cursor.execute(_ACCOUNTS, words)
         return [Account(*row) for row in cursor.fetchall()]

@@ -12,7 +12,7 @@ from typing import Final
 from django.conf import settings
 from django.utils.translation import gettext as _
 from fpdf import FPDF
-from fpdf.enums import XPos, YPos
+from fpdf.enums import MethodReturnValue, XPos, YPos
 
 from accounts.billing.invoices import open_cents
 from accounts.billing.models import Invoice
@@ -56,8 +56,8 @@ class _Page(FPDF):
 
     def row(self, text: str, amount: str, *, style: str = "") -> None:
         self.set_font("DejaVu", style, 10)
-        lines = self.multi_cell(WIDE, LINE, text, align="L", dry_run=True, output="LINES")
-        height = LINE * len(lines)
+        lines = self.multi_cell(WIDE, LINE, text, align="L", dry_run=True, output=MethodReturnValue.LINES)
+        height = LINE * len(lines if isinstance(lines, list) else [text])
         if self.get_y() + height > self.page_break_trigger:
             self.add_page()
         top = self.get_y()

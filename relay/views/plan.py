@@ -15,11 +15,12 @@ from accounts import roles
 from accounts.access import MemberRequest, actor_of, member_required
 from accounts.billing.advice import advise
 from accounts.billing.models import Invoice, UsageAdvice
+from accounts.billing.money import money
 from accounts.models import Organization, Plan, Subscription
 from accounts.plans import Change, Excess, change_plan, plans_on_sale, preview
 from relay import queries
 from relay.limits import usage_of
-from relay.templatetags.panel import money, price
+from relay.templatetags.panel import price
 from relay.views.confirm import Question, ask
 from relay.views.overview import chart
 
