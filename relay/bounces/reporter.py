@@ -3,7 +3,7 @@
 Shapes  write_due(connection) -> how many mails it wrote. One report for all that is waiting of one message. A sender
         who had REPORTS_AN_HOUR within the hour gets the others in one summary when the hour is over.
         The mail belongs to the system's organization, has the null reverse-path, and debits nobody.
-Units   BATCH reports of one call; the delivery loop calls every two seconds. One worker writes at a time.
+Units   BATCH messages of one call; the delivery loop calls every two seconds. One worker writes at a time.
 Errors  psycopg's: the transaction is undone, and the reports are written later.
 Source  RFC 3464, RFC 5321 4.5.5; docs/delivery.md, Bounces.
 """
@@ -11,7 +11,7 @@ Source  RFC 3464, RFC 5321 4.5.5; docs/delivery.md, Bounces.
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from itertools import groupby
 from typing import Any
@@ -28,7 +28,7 @@ from relay.logs import get_logger
 from relay.queue import GIVE_UP_AFTER
 
 REPORTS_AN_HOUR = 20  # to one sender; what is more comes in one mail
-BATCH = 100
+BATCH = 50
 ONE_AT_A_TIME = 0x62_6F_75_6E  # of pg_try_advisory_xact_lock
 
 log = get_logger(__name__)
@@ -59,12 +59,16 @@ ORDER BY waiting.at LIMIT 10000
 _ORIGINAL = """
 SELECT message.id, message.reference, message.reverse_path, message.subject, message.header_message_id,
        message.received_at, message.received_at + %(give_up)s::interval AS give_up_at, message.dsn_ret,
-       message.dsn_envid, CASE WHEN message.size_octets <= %(most)s THEN data.content
+       message.dsn_envid, CASE WHEN message.dsn_ret = 'FULL' AND message.size_octets <= %(most)s THEN data.content
                                ELSE substring(data.content FOR 65536) END AS content
 FROM relay_message message LEFT JOIN relay_messagedata data ON data.message_id = message.id
 WHERE message.id = ANY(%(messages)s)
 """
-_FOLD = "UPDATE relay_report SET is_folded = TRUE, due_at = %s WHERE id = ANY(%s)"
+# All of the sender's at once: whoever has a hundred thousand failures must not hold up the others' reports.
+_FOLD = """
+UPDATE relay_report SET is_folded = TRUE, due_at = %(due_at)s
+WHERE sender = %(sender)s AND written_at IS NULL AND due_at < %(due_at)s
+"""
 _DONE = "UPDATE relay_report SET written_at = now(), report_id = %s WHERE id = ANY(%s)"
 _ENQUEUE = """
 WITH mail AS (
@@ -109,18 +113,19 @@ async def _write(connection: Connection, rows: Sequence[Any]) -> int:
     for sender in [row.sender for row in rows if row.is_folded]:
         if senders[sender].count < REPORTS_AN_HOUR:
             written += await _write_summary(connection, sender)
-            senders[sender] = _Sender(REPORTS_AN_HOUR)  # the rest of this turn waits for the next
-    single = []
+            senders[sender] = _Sender(REPORTS_AN_HOUR, senders[sender].room_at)  # what is left waits
+    single, full = [], set()
     for group in by_message:
         sender = group[0].sender
-        if group[0].is_folded:
-            continue
         if senders[sender].count >= REPORTS_AN_HOUR:
-            await _fold(connection, group, senders[sender])
-            continue
-        senders[sender] = _Sender(senders[sender].count + 1, senders[sender].room_at)
-        single.append(group)
-    return written + await _write_reports(connection, single)
+            full.add(sender)
+        elif not group[0].is_folded:
+            senders[sender] = _Sender(senders[sender].count + 1, senders[sender].room_at)
+            single.append(group)
+    written += await _write_reports(connection, single)
+    for sender in sorted(full):
+        await _fold(connection, sender, senders[sender])
+    return written
 
 
 async def _senders(connection: Connection, names: set[str]) -> defaultdict[str, _Sender]:
@@ -130,10 +135,12 @@ async def _senders(connection: Connection, names: set[str]) -> defaultdict[str, 
     return found
 
 
-async def _fold(connection: Connection, rows: Sequence[Any], sender: _Sender) -> None:
-    due_at = sender.room_at or datetime.now(UTC)
-    await connection.execute(_FOLD, [due_at, [row.id for row in rows]])
-    log.info("report.folded", message=str(rows[0].message_id), until=due_at.isoformat())
+async def _fold(connection: Connection, sender: str, had: _Sender) -> None:
+    """Until the oldest of what it had is an hour old. Who had nothing before this turn waits for a whole hour."""
+    due_at = had.room_at or datetime.now(UTC) + timedelta(hours=1)
+    folded = await connection.execute(_FOLD, {"due_at": due_at, "sender": sender})
+    if folded.rowcount:
+        log.info("report.folded", reports=folded.rowcount, until=due_at.isoformat())
 
 
 async def _write_reports(connection: Connection, groups: Sequence[Sequence[Any]]) -> int:
