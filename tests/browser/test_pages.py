@@ -45,6 +45,7 @@ MORE = [
     ("viewer", "relay:smtp_user_create", 403),
     ("full", "/messages/{tried_id}/", 200),
     ("full", "/messages/{tried_id}/attempts/{attempt_id}/", 200),
+    ("empty", "relay:connection_tests", 200),
     ("operator", "/ops/messages/{tried_id}/attempts/{attempt_id}/", 200),
     ("full", "/messages/?q=to:nobody@example.org", 200),
     ("full", "/messages/?q=status:nonsense", 422),
