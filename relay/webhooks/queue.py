@@ -42,19 +42,21 @@ log = get_logger(__name__)
 # `busy` steps from endpoint to endpoint in the partial index: a million that wait for one cost one step.
 _CLAIM: Final = """
 WITH RECURSIVE busy AS (
-    (SELECT endpoint_id FROM webhook_delivery WHERE state = 'waiting' AND lease IS NULL ORDER BY endpoint_id LIMIT 1)
+    (SELECT endpoint_id, due_at FROM webhook_delivery WHERE state = 'waiting' AND lease IS NULL
+     ORDER BY endpoint_id, due_at LIMIT 1)
     UNION ALL
-    SELECT (SELECT next.endpoint_id FROM webhook_delivery next
-            WHERE next.state = 'waiting' AND next.lease IS NULL AND next.endpoint_id > busy.endpoint_id
-            ORDER BY next.endpoint_id LIMIT 1)
-    FROM busy WHERE busy.endpoint_id IS NOT NULL
+    SELECT next.endpoint_id, next.due_at FROM busy CROSS JOIN LATERAL (
+        SELECT endpoint_id, due_at FROM webhook_delivery
+        WHERE state = 'waiting' AND lease IS NULL AND endpoint_id > busy.endpoint_id
+        ORDER BY endpoint_id, due_at LIMIT 1
+    ) next
 ), ready AS (
     SELECT endpoint.id, coalesce(known.room, %(room)s) AS room, coalesce(known.is_poor, false) AS is_poor
     FROM busy JOIN webhook_endpoint endpoint ON endpoint.id = busy.endpoint_id
     JOIN accounts_organization customer ON customer.id = endpoint.organization_id AND customer.state <> 'suspended'
     LEFT JOIN unnest(%(ids)s::bigint[], %(rooms)s::int[], %(poor)s::bool[]) AS known (id, room, is_poor)
          ON known.id = endpoint.id
-    WHERE endpoint.disabled_at IS NULL AND endpoint.deleted_at IS NULL
+    WHERE busy.due_at <= statement_timestamp() AND endpoint.disabled_at IS NULL AND endpoint.deleted_at IS NULL
       AND coalesce(endpoint.paused_until, '-infinity') <= statement_timestamp() AND coalesce(known.room, %(room)s) > 0
     ORDER BY random()
 ), good AS (

@@ -55,6 +55,7 @@ class Sender:
         self._running = 0
         self._stopping = threading.Event()
         self._due: dict[str, float] = {}
+        self._claims_from = 0.0
 
     def run(self) -> None:
         try:
@@ -91,10 +92,12 @@ class Sender:
     # --- Posts -------------------------------------------------------------------------------------------------------
 
     def _claim(self) -> int:
-        room = self._lanes.room()
-        if not room.good and not room.poor:
+        room, began = self._lanes.room(), monotonic()
+        if began < self._claims_from or not (room.good or room.poor):
             return 0
         lease, jobs = queue.claim(room)
+        # Thousands of endpoints with something waiting make a claim dear: it may take a third of the time at most.
+        self._claims_from = monotonic() + 2 * (monotonic() - began)
         for job in jobs:
             self._lanes.put(job.endpoint_id, (job, lease))
         return len(jobs)
