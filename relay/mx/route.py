@@ -97,7 +97,7 @@ class MxRoute:
     async def _planned(self, destination: str, requires_tls: bool) -> Plan:
         hosts = await mx.hosts_of(destination)
         # At once: a domain whose name servers are slow about policies is slow enough.
-        policy, *found = await asyncio.gather(self._policy(hosts), *(_look_up(hosts, name) for name in hosts.names))
+        policy, found = await asyncio.gather(self._policy(hosts), _look_up_all(hosts))
         with_address = [each for each in found if each.addresses.usable]
         if not with_address:
             raise mx.nobody(hosts, [each.addresses for each in found])
@@ -107,6 +107,10 @@ class MxRoute:
             raise NoNextHopError(451, "4.7.5", judged[0].requirement.obstacle)
         groups = (tuple(usable[name] for name in group if name in usable) for group in hosts.groups)
         return tuple(group for group in groups if group)
+
+
+async def _look_up_all(hosts: Hosts) -> list[_Found]:
+    return await asyncio.gather(*(_look_up(hosts, name) for name in hosts.names))
 
 
 async def _look_up(hosts: Hosts, name: str) -> _Found:
