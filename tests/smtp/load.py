@@ -82,10 +82,19 @@ class Connection:
 
 
 async def run(
-    port: int, senders: list[Sender], *, connections: int, messages: Iterator[str], recipients: int = 1
+    port: int,
+    senders: list[Sender],
+    *,
+    connections: int,
+    messages: Iterator[str],
+    recipients: int = 1,
+    tally: Tally | None = None,
 ) -> Tally:
-    """Sends the messages over so many connections, each with the next sender; a lost connection is opened again."""
-    tally = Tally()
+    """Sends the messages over so many connections, each with the next sender; a lost connection is opened again.
+
+    tally: given by who looks at it meanwhile.
+    """
+    tally = tally or Tally()
 
     async def one(number: int) -> None:
         sender = senders[number % len(senders)]
