@@ -25,6 +25,7 @@ FULL_SECONDS = 3.0  # for which a lane is full before anybody asks how fast it i
 SLOW_SECONDS = 10.0  # a lane that needs longer for what is in hand is slow
 ALIVE_SECONDS = 30.0  # after a message went, a failure is taken for too many at once, not for trouble
 ASIDE_SECONDS = (15.0, 600.0)
+BEHIND_SECONDS = 20.0  # after which the next of a lane in trouble may be the test
 
 
 class Lane:
@@ -45,7 +46,12 @@ class Lane:
 
     @property
     def is_full(self) -> bool:
-        return self.in_hand >= LANE_IN_HAND or (self.failures > 0 and self.in_hand > 0)
+        return self.in_hand >= LANE_IN_HAND or self.is_on_trial
+
+    @property
+    def is_on_trial(self) -> bool:
+        """In trouble, and its one message is there."""
+        return self.failures > 0 and self.in_hand > 0
 
     @property
     def is_idle(self) -> bool:
@@ -90,13 +96,17 @@ class Lanes:
         self._tasks: set[asyncio.Task[None]] = set()
         self.in_hand = self.sandbox_in_hand = self.running = 0
 
-    def add(self, job: Job) -> None:
+    def add(self, job: Job) -> bool:
+        """False: its lane is in trouble, and another message is the test."""
         lane = self.lane(job.lane)
         if job.failures and not lane.is_alive():
             lane.failures = max(lane.failures, job.failures)
+        if lane.is_on_trial:
+            return False
         self.count(job, len(job.recipients))
         lane.waiting.append(job)
         self.start(lane)
+        return True
 
     def lane(self, name: str) -> Lane:
         if (lane := self._lanes.get(name)) is None:
@@ -155,6 +165,7 @@ class Lanes:
         self._crowded = {name: until for name, until in self._crowded.items() if until > now}
         slow = dict.fromkeys(self._crowded, ASIDE_SECONDS[0])
         slow |= {lane.name: seconds for lane in self._in_use if (seconds := lane.seconds_aside())}
+        slow |= {lane.name: BEHIND_SECONDS for lane in self._in_use if lane.is_on_trial}
         full = [lane.name for lane in self._in_use if lane.is_full and lane.name not in slow]
         return Room(routes, full, slow)
 

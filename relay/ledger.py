@@ -149,9 +149,23 @@ class Ledger:
     ) -> list[list[Settled]]:
         given = [(job, done) for job, settlements in jobs for done in settlements]
         by_lease: dict[UUID, list[Settled]] = {}
-        for settled in await settling.settle(connection, given, worker=self._worker):
-            by_lease.setdefault(settled[0].lease, []).append(settled)
+        for one in await self._settle_all(connection, given, is_last_try=len(jobs) == 1):
+            by_lease.setdefault(one[0].lease, []).append(one)
         return [by_lease.get(job.lease, []) for job, _settlements in jobs]
+
+    async def _settle_all(
+        self, connection: Connection, given: Sequence[tuple[Job, Settlement]], *, is_last_try: bool
+    ) -> list[Settled]:
+        try:
+            return await settling.settle(connection, given, worker=self._worker)
+        except DATABASE_ERRORS:
+            raise
+        except Exception:
+            if not is_last_try:
+                raise  # they are tried one by one
+            # Better no report and no event than a message that goes twice.
+            log.exception("delivery.settled_alone", message=str(given[0][0].message_id))
+        return await settling.settle(connection, given, worker=self._worker, alone=True)
 
     def _settled(self, job: Job, given: Sequence[Settlement], answer: "asyncio.Future[list[Settled]]") -> None:
         """Where they could not be written, the lease is not renewed either: it ends, and the mail is tried again."""

@@ -30,7 +30,7 @@ from relay.connections import DATABASE_ERRORS, Connection, make_pool
 from relay.content import aload
 from relay.database import ONE_PLAN, connect
 from relay.delivery import Tools
-from relay.lanes import ASIDE_SECONDS, Lane, Lanes
+from relay.lanes import ASIDE_SECONDS, BEHIND_SECONDS, Lane, Lanes
 from relay.ledger import Ledger
 from relay.logs import get_logger
 from relay.models.messages import Route
@@ -213,13 +213,16 @@ class DeliveryLoop:
         self.figures["claimed"] += claim.recipients
         self.figures["put_aside"] += sum(claim.parked.values())
         self._lanes.note_aside(claim.parked.items())
+        behind: list[Job] = []
         for job in claim.jobs:
             self._ledger.hold(job, began)
             if job.route == Route.SANDBOX:
                 self._lanes.count(job, len(job.recipients))
                 self._ledger.settle(job, delivery.keep(job))
-            else:
-                self._lanes.add(job)
+            elif not self._lanes.add(job):
+                behind.append(job)
+        if behind:
+            self._ledger.put_all_back(behind, wait_seconds=BEHIND_SECONDS)
 
     # --- Attempts ---
 

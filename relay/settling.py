@@ -109,11 +109,11 @@ async def mark_final_dots(connection: Connection, marks: Sequence[Mark], worker:
 
 
 async def settle(
-    connection: Connection, settlements: Sequence[tuple[Job, Settlement]], *, worker: str = ""
+    connection: Connection, settlements: Sequence[tuple[Job, Settlement]], *, worker: str = "", alone: bool = False
 ) -> list[Settled]:
     """Writes down what became of each recipient. Returns those that it still owned, with the state they have now.
 
-    A recipient whose lease has passed to another worker is left to that worker.
+    A recipient whose lease has passed to another worker is left to that worker. alone: nothing else is written with it.
     """
     rows = [_row(job, done, worker) for job, done in settlements]
     given = {done.recipient.id: (job, done) for job, done in settlements}
@@ -121,9 +121,10 @@ async def settle(
     try:
         _begun, result = await statements.exchange((BEGIN, ()), (_SETTLE, [json.dumps(rows).encode()]))
         settled = [(*given[_int(result, row, 0)], _text(result, row, 1)) for row in range(result.ntuples)]
-        await after_settle(connection, settled)
+        if not alone:
+            await after_settle(connection, settled)
         (committed,) = await statements.exchange((COMMIT, ()))
-    except psycopg.Error:
+    except Exception:
         if not connection.closed:
             await statements.exchange((ROLLBACK, ()))
         raise
