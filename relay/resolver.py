@@ -1,7 +1,7 @@
 """The one DNS resolver of Gatepost: what records a name has, asked of the operator's resolvers.
 
-Shapes  await query(name, type) -> Answer; query_now() is the same for code without an event loop. An Answer says how
-        the question ended: records, no such name, no such record, a failure of the resolver, or no answer in time.
+Shapes  await query(name, type) -> Answer; threads without a loop ask all they want in one asyncio.run(). An Answer
+        says how the question ended: records, no such name, no such record, the resolver's failure, or no answer in time.
 Units   ttl: seconds for which the answer holds. SECONDS: for one question as a whole, every server and try included.
 Errors  None. A name that cannot stand in the DNS has the outcome NXDOMAIN; what is no answer is not believed.
 Source  RFC 1035, 2181, 2308 (negative answers), 6891 (EDNS), 7766 (TCP), 6840 5.7 (the AD bit); RFC 5452 (who answers).
@@ -104,11 +104,6 @@ def reverse_name(address: str) -> str:
 async def query(name: str, record_type: str, *, fresh: bool = False) -> Answer:
     """fresh: asks the servers anew, whatever is remembered here; they may still answer from memories of their own."""
     return await _resolver(tuple(servers())).query(name, record_type, fresh=fresh)
-
-
-def query_now(name: str, record_type: str, *, fresh: bool = False) -> Answer:
-    """For threads without a running loop: views, tasks, commands."""
-    return asyncio.run(query(name, record_type, fresh=fresh))
 
 
 def servers() -> list[Server]:

@@ -35,7 +35,6 @@ class Finding:
     problems: tuple[Problem, ...] = ()
     found: tuple[str, ...] = ()
     key: AskedKey | None = None
-    policy: str = ""  # of DMARC
 
 
 async def look(plan: Plan, *, fresh: bool = False) -> list[Finding]:
@@ -162,7 +161,7 @@ async def _dmarc(plan: Plan, asked: Wanted, *, fresh: bool) -> Finding:
     if policy.unauthorized:
         problems.append(("dmarc_reports", {"subject": ", ".join(policy.unauthorized)}))
     state = RecordState.WEAK if problems else RecordState.OK
-    return _finding(asked, state, *problems, found=[f"{policy.name}: {policy.record}"], policy=policy.applies)
+    return _finding(asked, state, *problems, found=[f"{policy.name}: {policy.record}"])
 
 
 async def _return_path(plan: Plan, asked: Wanted, *, fresh: bool) -> Finding:
@@ -189,13 +188,11 @@ def _unknown(asked: Wanted) -> Finding:
     return _finding(asked, RecordState.UNKNOWN, ("no_answer", {}))
 
 
-def _finding(
-    asked: Wanted, state: RecordState, *problems: Problem, found: Sequence[str] = (), policy: str = ""
-) -> Finding:
+def _finding(asked: Wanted, state: RecordState, *problems: Problem, found: Sequence[str] = ()) -> Finding:
     """Texts of strangers come out printable and bounded: they are stored and shown."""
     clean = tuple((code, {name: _clean(value) for name, value in facts.items()}) for code, facts in problems)
     shown = tuple(printable(text, TEXT_MAX) for text in found[:FOUND_MAX])
-    return Finding(asked.kind, asked.name, state, clean, shown, asked.key, policy)
+    return Finding(asked.kind, asked.name, state, clean, shown, asked.key)
 
 
 def _clean(value: Any) -> Any:

@@ -41,12 +41,6 @@ class Standing:
     def return_path(self) -> str:
         return self.states.get(RecordKind.RETURN_PATH, str(RecordState.UNKNOWN))
 
-    @property
-    def is_aligned(self) -> bool:
-        """Receivers can tell that its mail is really its own: verified, signed, and a policy that they find."""
-        good = {RecordState.OK, RecordState.WEAK}
-        return self.is_verified and self.dkim in good and self.dmarc in good
-
 
 def standing(domain: SendingDomain) -> Standing:
     return _standings([domain])[0]

@@ -12,7 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from config.settings import servers
 from relay import resolver
-from relay.resolver import Outcome, query, query_now
+from relay.resolver import Answer, Outcome, query
 from tests.dns_server import DnsServer
 
 
@@ -140,8 +140,12 @@ async def test_an_answer_that_breaks_the_parser(dns_server: DnsServer) -> None:
     assert not (await query("odd.example", "A")).is_known
 
 
-def test_now_from_threads_and_with_nobody_there(dns_server: DnsServer, settings: Any) -> None:
-    """query_now() serves threads side by side from one cache; where no server is, the answer is a timeout at once."""
+def query_now(name: str, record_type: str) -> Answer:
+    return asyncio.run(query(name, record_type))
+
+
+def test_from_threads_and_with_nobody_there(dns_server: DnsServer, settings: Any) -> None:
+    """Threads side by side are served from one cache; where no server is, the answer is a timeout at once."""
     dns_server.put("threads.example", "A", "192.0.2.5")
     found: list[tuple[str, ...]] = []
     asking = [
