@@ -183,36 +183,37 @@ def operator_paths(running: Running, planted: dict[str, Any]) -> Iterator[str]:
 
 
 def look(watched: Watched, path: str) -> list[str]:
-    """What is wrong with the page."""
+    """What is wrong with the page, on a telephone and on a desk."""
     watched.problems.clear()
+    watched.page.set_viewport_size(NARROW)
     response = watched.page.goto(path)
     assert response is not None
     found = [] if response.status < 500 else [f"{path}: {response.status}"]
     if watched.page.evaluate(WINDOW) != [None, 0]:
         found.append(f"{path}: something ran, or became an element")
-    if wide := watched.too_wide():
-        found.append(f"{path}: too wide: {wide[:2]}")
+    for size in (NARROW, WIDE):
+        watched.page.set_viewport_size(size)
+        if wide := watched.too_wide():
+            found.append(f"{path}: too wide at {size['width']}: {wide[:2]}")
     return found + [each for each in watched.problems if not each.endswith((": 404", ": 422", ": 400"))]
 
 
-@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
 def test_no_name_does_anything_on_the_customers_pages(
-    running: Running, planted: dict[str, Any], customer_page: Watched, size: Any
+    running: Running, planted: dict[str, Any], customer_page: Watched
 ) -> None:
     """Auth log, messages, why, alerts, change log, SMTP users: each shows them as text."""
-    customer_page.look(width=size, scheme="light")
+    customer_page.look(scheme="light")
     assert [bad for path in customer_paths(running, planted) for bad in look(customer_page, path)] == []
     customer_page.page.goto("/auth-log/")
     assert "<img src=x onerror" in customer_page.page.locator("main").inner_text()
 
 
-@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
 def test_no_name_does_anything_on_the_operators_pages(
-    running: Running, planted: dict[str, Any], people: dict[str, Watched], size: Any
+    running: Running, planted: dict[str, Any], people: dict[str, Watched]
 ) -> None:
     """The Floor, the review, the stories, references, messages, alerts, changes."""
     watched = people["operator"]
-    watched.look(width=size, scheme="dark")
+    watched.look(scheme="dark")
     assert [bad for path in operator_paths(running, planted) for bad in look(watched, path)] == []
 
 

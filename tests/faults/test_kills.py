@@ -106,7 +106,7 @@ def test_kill_nine_of_everything(
     seed: int,
 ) -> None:
     """Nothing acknowledged is lost; at most 0.1 % comes twice to the next hop, and then octet for octet the same."""
-    kills, between = counted(12, 500), (800 if soaking else 60)
+    kills, between = counted(8, 500), (800 if soaking else 40)
     senders = [sender_of(alice_org, name=f"app{number}") for number in range(3)]
     port = free_port()
     processes = smtpd(2)

@@ -11,16 +11,20 @@ from tests.flows.conftest import Login, content_of, message_to
 from tests.plugins.running import Running
 
 pytestmark = pytest.mark.faults
-PROCESSES = ("postgres", "valkey", "web", "smtpd", "worker", "beat")
+TOGETHER = (("postgres",), ("valkey", "worker", "beat"), ("web", "smtpd"))
 
 
-@pytest.mark.parametrize("name", PROCESSES)
-def test_mail_flows_again_after_a_kill(running: Running, smtp_user: Callable[..., Login], to: str, name: str) -> None:
+@pytest.mark.parametrize("names", TOGETHER, ids=" and ".join)
+def test_mail_flows_again_after_a_kill(
+    running: Running, smtp_user: Callable[..., Login], to: str, names: tuple[str, ...]
+) -> None:
     """Each process, killed with -9, is replaced, and a mail is delivered without anybody's help."""
     login = smtp_user()
-    before = running.identity(name)
-    os.kill(before.pid, signal.SIGKILL)
-    assert wait_for(lambda: running.replaced(name, before), seconds=30)
+    before = {name: running.identity(name) for name in names}
+    for identity in before.values():
+        os.kill(identity.pid, signal.SIGKILL)
+    for name, identity in before.items():
+        assert wait_for(lambda at=(name, identity): running.replaced(*at), seconds=30)
     login.send_until_taken(to, seconds=60)
     assert wait_for(running.answers, seconds=60)
     message_to(running, to, seconds=30)
