@@ -19,7 +19,7 @@ MESSAGES = """
         dsn_envid, received_at, client_ip, client_name, tls_version, tls_cipher, mechanism, port, worker)
     SELECT (lpad(to_hex((extract(epoch FROM clock_timestamp()) * 1000)::bigint), 12, '0') || '7'
             || lpad(to_hex(n %% 4096), 3, '0') || '8' || lpad(to_hex(n), 15, '0'))::uuid,
-        substr(upper(md5(n || random()::text)), 1, 10), who.organization_id, who.id, NULL, %(sender)s, %(sender)s,
+        'B' || lpad(n::text, 9, '0'), who.organization_id, who.id, NULL, %(sender)s, %(sender)s,
         '<' || n || '.bench@load-000.example>', 'Bench', %(size)s, 1, %(route)s, false, false, '', '',
         clock_timestamp(), '10.0.0.1', 'client.example', 'TLSv1.3', 'TLS_AES_256_GCM_SHA384', 'PLAIN', 2465, 'bench'
     FROM generate_series(1, %(messages)s::bigint) n, relay_smtpuser who WHERE who.username = %(login)s

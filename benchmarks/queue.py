@@ -7,7 +7,8 @@ Units   microseconds of processor time a message, by process; MiB that belong to
 Errors  Status 1 where the long queue costs over COST_MAX times the short one, or the worker grows over GROWTH_MIB.
 
 What is measured begins after the first WARM arrivals, so that neither the worker's start nor its first look at the
-queue counts. Names come from benchmarks/names.py.
+queue counts, and is the cheapest of WINDOWS: what disturbs one only ever makes it dearer. Names come from
+benchmarks/names.py.
 """
 
 import argparse
@@ -21,16 +22,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg
+
 from benchmarks import backlog
 from benchmarks.backlog import Backlog
 from benchmarks.cores import below, private_octets
+from benchmarks.database import Database
 from benchmarks.debian import Unavailable
 from benchmarks.deliver import stay_on_two_cores
 from benchmarks.deliver_gatepost import DeliveringGatepost
 from benchmarks.gatepost import free_port
 from benchmarks.sink import Sink
 
-MESSAGES, DOMAINS, MEASURED, WARM = 1_000_000, 10_000, 10_000, 2_000
+MESSAGES, DOMAINS, MEASURED, WARM = 1_000_000, 10_000, 5_000, 2_000
+WINDOWS = 3
 SIZE_OCTETS = 1024
 COST_MAX, GROWTH_MIB = 1.2, 64.0
 
@@ -42,13 +47,13 @@ def say(**values: Any) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="benchmarks queue", description="Cost of a message in a long queue.")
     parser.add_argument("--scale", type=float, default=1.0, help="a factor to the length of the long queue")
-    parser.add_argument("--measure", type=int, default=MEASURED, help="messages delivered of each")
+    parser.add_argument("--measure", type=int, default=MEASURED, help="messages of each window")
     given = parser.parse_args(arguments)
     stay_on_two_cores()
     try:
         with prepared() as (gatepost, sink):
-            short = measured(gatepost, sink, "short", WARM + given.measure + WARM, given.measure)
-            long = measured(gatepost, sink, "long", int(MESSAGES * given.scale), given.measure)
+            short = measured(gatepost, sink, WARM + WINDOWS * given.measure + WARM, given.measure)
+            long = measured(gatepost, sink, int(MESSAGES * given.scale), given.measure)
     except Unavailable as error:
         say(skipped=str(error))
         return 0
@@ -78,7 +83,7 @@ def prepared() -> Iterator[tuple[DeliveringGatepost, Sink]]:
         names.wait()
 
 
-def measured(gatepost: DeliveringGatepost, sink: Sink, name: str, messages: int, measure: int) -> dict[str, Any]:
+def measured(gatepost: DeliveringGatepost, sink: Sink, messages: int, measure: int) -> dict[str, Any]:
     database = gatepost.database
     with database.superuser() as connection:
         backlog.empty(connection)
@@ -89,22 +94,32 @@ def measured(gatepost: DeliveringGatepost, sink: Sink, name: str, messages: int,
         print(f"{messages} messages filled in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
         worker = database.start("worker")
         sink.wait(WARM)
-        first, settled = database.processor_seconds(), backlog.count(connection, "settled_at IS NOT NULL")
-        arrivals = sink.wait(measure)
-        last, settled = database.processor_seconds(), backlog.count(connection, "settled_at IS NOT NULL") - settled
+        windows = [window(database, sink, connection, measure) for _ in range(WINDOWS)]
         memory = sum(map(private_octets, below(worker.pid or 0))) / 2**20
         worker.stop()
         failed = backlog.count(connection, "state = 'failed'")
+    rate, cost = min(windows, key=lambda each: sum(each[1].values()))
     result = {
         "queue": messages,
         "domains": DOMAINS,
-        "messages_per_second": arrivals.messages_per_second,
-        "us_per_message": {each: round((last[each] - first[each]) / settled * 1e6) for each in last},
+        "messages_per_second": rate,
+        "us_per_message": cost,
         "worker_mib": round(memory, 1),
         "failed": failed,
     }
     say(**result)
     return result
+
+
+def window(
+    database: Database, sink: Sink, connection: psycopg.Connection[tuple[int]], measure: int
+) -> tuple[float, dict[str, int]]:
+    """So many arrivals: how many a second, and what a settled message cost."""
+    first, before = database.processor_seconds(), backlog.count(connection, "settled_at IS NOT NULL")
+    arrivals = sink.wait(measure)
+    last, settled = database.processor_seconds(), backlog.count(connection, "settled_at IS NOT NULL") - before
+    cost = {each: round((last[each] - first[each]) / settled * 1e6) for each in last}
+    return arrivals.messages_per_second, cost
 
 
 def judged(short: dict[str, Any], long: dict[str, Any]) -> int:
