@@ -93,6 +93,16 @@ class BounceServer:
     def stop(self) -> None:
         self._stopping.set()
 
+    def reload(self) -> None:
+        """SIGHUP: the certificate is read again; handshakes from now on show the new one."""
+        try:
+            files = ensure_certificate(settings.GATEPOST_STATE_DIR, self.hostname)
+            self.tls_context.load_cert_chain(files.certificate, files.key)
+        except (OSError, ValueError, ssl.SSLError) as error:
+            log.error("bounces.certificate_kept", error=str(error))
+        else:
+            log.info("bounces.certificate_reloaded", certificate=str(files.certificate))
+
     async def _finish(self) -> None:
         """421 to the idle; to the others after the mail they are in."""
         until = self.loop.time() + STOP_SECONDS
@@ -156,4 +166,5 @@ async def _serve(listening: socket.socket) -> None:
     server = BounceServer(listening)
     for name in (signal.SIGTERM, signal.SIGINT):
         server.loop.add_signal_handler(name, server.stop)
+    server.loop.add_signal_handler(signal.SIGHUP, server.reload)
     await server.run()

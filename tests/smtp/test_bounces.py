@@ -26,8 +26,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 class BouncePort:
-    def __init__(self, port: int) -> None:
-        self.port = port
+    def __init__(self, server: BounceServer, port: int) -> None:
+        self.server, self.port = server, port
         self._clients: list[Client] = []
 
     def client(self) -> Client:
@@ -66,7 +66,7 @@ def port(transactional_db: None) -> Iterator[BouncePort]:
         thread.start()
         ready.wait(10)
         server, loop = started[0]
-        running = BouncePort(listening.getsockname()[1])
+        running = BouncePort(server, listening.getsockname()[1])
         yield running
         running.close()
         with contextlib.suppress(RuntimeError):
@@ -186,8 +186,9 @@ def test_bounds(port: BouncePort, alice_org: Organization) -> None:
 
 
 def test_starttls(port: BouncePort, alice_org: Organization) -> None:
-    """A stranger's library, under TLS."""
+    """A stranger's library, under TLS, with the certificate read again."""
     _message, recipient = delivered(alice_org)
+    port.server.loop.call_soon_threadsafe(port.server.reload)
     with smtplib.SMTP("127.0.0.1", port.port) as client:
         client.starttls()
         client.sendmail("", [path_of(recipient)], DSN)
