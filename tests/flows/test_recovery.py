@@ -11,7 +11,7 @@ from tests.flows.conftest import Login, content_of, message_to
 from tests.plugins.running import Running
 
 pytestmark = pytest.mark.faults
-TOGETHER = (("postgres",), ("valkey", "worker", "beat"), ("web", "smtpd"))
+TOGETHER = (("valkey", "worker", "beat"), ("web", "smtpd"))  # PostgreSQL is killed below
 
 
 @pytest.mark.parametrize("names", TOGETHER, ids=" and ".join)
@@ -43,6 +43,7 @@ def test_after_postgresql_came_back_no_mail_is_refused(
     assert wait_for(running.answers, seconds=60)
     for number in range(8):
         login.send(f"{number}-after-{to}")
+    message_to(running, f"7-after-{to}", seconds=30)
 
 
 def test_without_valkey_mail_is_accepted_and_delivered(
