@@ -1,7 +1,7 @@
 """The one DNS resolver of Gatepost: what records a name has, asked of the operator's resolvers.
 
 Shapes  await query(name, type) -> Answer; threads without a loop ask all they want in one asyncio.run(). An Answer
-        says how the question ended: records, no such name, no such record, the resolver's failure, or no answer in time.
+        says how the question ended: records, no such name, no such record, a failure of the resolver, or silence.
 Units   ttl: seconds for which the answer holds. SECONDS: for one question as a whole, every server and try included.
 Errors  None. A name that cannot stand in the DNS has the outcome NXDOMAIN; what is no answer is not believed.
 Source  RFC 1035, 2181, 2308 (negative answers), 6891 (EDNS), 7766 (TCP), 6840 5.7 (the AD bit); RFC 5452 (who answers).
