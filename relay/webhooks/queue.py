@@ -163,7 +163,7 @@ def settle(done: Sequence[Done]) -> None:
         "lease": [each.lease for each in done],
         "state": [str(state) for state, _retry in verdicts],
         "status": [each.outcome.status for each in done],
-        "retry": [retry for _state, retry in verdicts],
+        "retry": [float(retry) for _state, retry in verdicts],  # psycopg sends no list of ints and floats
         "try": [Jsonb(each.outcome.as_try()) for each in done],
     }
     with transaction.atomic():
@@ -178,10 +178,10 @@ def settle(done: Sequence[Done]) -> None:
 def _verdict(done: Done) -> tuple[Delivery.State, float]:
     """Its state now, and seconds until the next try."""
     if done.outcome.is_success:
-        return Delivery.State.DELIVERED, 0
+        return Delivery.State.DELIVERED, 0.0
     tries = done.job.attempts + 1
     if done.outcome.status == GONE or tries > len(RETRY_SECONDS) or timezone.now() - done.job.created_at > AGE_MAX:
-        return Delivery.State.FAILED, 0
+        return Delivery.State.FAILED, 0.0
     spread = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311  # spreads load, hides nothing
     return Delivery.State.WAITING, max(RETRY_SECONDS[tries - 1] * spread, done.outcome.retry_after)
 

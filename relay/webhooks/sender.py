@@ -10,7 +10,7 @@ Source  docs/webhooks.md, docs/flow.md.
 
 import queue as queues
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from time import monotonic
 from typing import Any, Final
 from uuid import UUID
 
-from django.db import DatabaseError, InterfaceError, connections
+from django.db import DatabaseError, InterfaceError, OperationalError, connections
 
 from relay.logs import get_logger
 from relay.webhooks import limits, queue, sweeps
@@ -145,11 +145,26 @@ class Sender:
         """What could not be written stays in the lists."""
         if self._done:
             batch = self._done[:BATCH]
-            queue.settle(batch)
+            try:
+                queue.settle(batch)
+            except (OperationalError, InterfaceError):
+                raise
+            except DatabaseError:
+                self._write_one_by_one(batch)
             del self._done[: len(batch)]
         if self._returned:
             queue.give_back([job.id for job, _lease in self._returned], [lease for _job, lease in self._returned])
             self._returned.clear()
+
+    def _write_one_by_one(self, batch: Sequence[Done]) -> None:
+        """One that cannot be written must not keep the others from it; its lease ends, and it is posted again."""
+        for each in batch:
+            try:
+                queue.settle([each])
+            except (OperationalError, InterfaceError):
+                raise
+            except DatabaseError:
+                log.exception("webhook.result_lost", delivery_id=each.job.id)
 
     def _finish(self) -> None:
         """Posts in flight are waited for a little; those that are not posted yet are given back."""

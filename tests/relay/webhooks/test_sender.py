@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
 from typing import Any
@@ -20,7 +21,7 @@ from audit.models import ChangeEvent
 from relay.webhooks import endpoints, outbox, queue
 from relay.webhooks.figures import figures
 from relay.webhooks.models import Delivery, Endpoint
-from relay.webhooks.posting import Poster, event_name
+from relay.webhooks.posting import Outcome, Poster, event_name
 from relay.webhooks.queue import RETRY_SECONDS
 from tests.relay.outside_server import OutsideServer
 from tests.relay.webhooks.conftest import HOST, Names
@@ -379,3 +380,33 @@ def test_operators_see_endpoints_by_state_and_whether_posts_come(hook: OutsideSe
     assert found.late_seconds == 90
     post_all()
     assert figures(timezone.now()).late_seconds == 0
+
+
+def test_results_of_every_kind_are_written_together(
+    hook: OutsideServer, endpoint: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Taken, put off, busy, unanswered and gone in one batch; one that the database refuses costs no other."""
+    rows = [endpoint() for _number in range(5)]
+    for row in rows:
+        outbox.write_test(row)
+    lease, jobs = queue.claim(queue_room())
+    statuses = dict(zip([row.pk for row in rows], [200, 500, 429, None, 410], strict=True))
+    now = timezone.now()
+    done = [
+        queue.Done(
+            job,
+            lease,
+            Outcome(now, 0.1, statuses[job.endpoint_id], "" if statuses[job.endpoint_id] == 200 else "No.", "", 60),
+        )
+        for job in jobs
+    ]
+    broken = replace(done[0], outcome=replace(done[0].outcome, status=2**40))
+    sender = Quiet()
+    sender._done = [broken, *done[1:]]
+    sender._write()
+    assert sender._done == []
+    assert Delivery.objects.filter(lease=None, attempts=1).count() == 4
+    queue.settle(done[:1])
+    states = {each.endpoint_id: each.state for each in Delivery.objects.all()}
+    assert [states[row.pk] for row in rows] == ["delivered", "waiting", "waiting", "waiting", "failed"]
+    sender._finish()
