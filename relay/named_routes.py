@@ -180,7 +180,7 @@ def _refuse_bad(facts: RouteFacts, *, had_login: str) -> None:
         if (text := getattr(facts, name)) and not _is_address(text, kind):
             wrong[name] = _("This is not an address of its kind.")
     if wrong:
-        raise RouteRefused(wrong)  # type: ignore[arg-type]  # the stubs want lists
+        raise RouteRefused(wrong)
 
 
 def _wrong_smarthost(facts: RouteFacts, *, had_login: str) -> dict[str, str]:
@@ -236,7 +236,7 @@ def parse_hosts(text: str, *, default_port: int) -> tuple[tuple[str, int], ...]:
         if not name or not 0 < port < 65536:
             raise RouteRefused(
                 {"hosts": _("“%(line)s” is not a server. Write it like smtp.example.net:587.") % {"line": line[:64]}}
-            )  # type: ignore[dict-item]
+            )
         if (name, port) not in found:
             found.append((name, port))
     return tuple(found)
@@ -263,12 +263,12 @@ def choose_route(route: NamedRoute, of: SendingDomain | Organization | Plan, *, 
     """In place of the choice that it had."""
     with transaction.atomic():
         route = NamedRoute.objects.select_for_update(no_key=True).get(pk=route.pk)
-        which = _column(of)
-        before = RouteChoice.objects.select_related("route").filter(**{which: of}).first()
+        which: dict[str, Any] = {_column(of): of}
+        before = RouteChoice.objects.select_related("route").filter(**which).first()
         if before is not None and before.route_id == route.pk:
             return before
         choice, _made = RouteChoice.objects.update_or_create(
-            **{which: of}, defaults={"route": route, "created_at": timezone.now()}
+            **which, defaults={"route": route, "created_at": timezone.now()}
         )
         wake_parked(actor)
         _tell(choice, actor, {"from": before.route.name if before else "", "to": route.name})

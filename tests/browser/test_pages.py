@@ -24,8 +24,10 @@ NO_PAGES = {
     "relay:message_conversation", "relay:ops_message_conversation",  # in MORE
     "relay:message_html", "relay:message_source", "relay:message_attachment", "relay:auth_log_export",
     "relay:suppressions_export",
-    "relay:ops_floor_live", "relay:ops_route_trial", "relay:ops_auth_review_live", "relay:ops_auth_review_csv",
-    "relay:invoice_pdf", "relay:ops_invoice_pdf", "relay:ops_invoices_csv", "relay:health_live", "relay:health_ready", "relay:metrics", "relay:oauth_metadata",
+    "relay:ops_route_trial",
+    "relay:ops_floor_live", "relay:ops_auth_review_live", "relay:ops_auth_review_csv",
+    "relay:invoice_pdf", "relay:ops_invoice_pdf", "relay:ops_invoices_csv",
+    "relay:health_live", "relay:health_ready", "relay:metrics", "relay:oauth_metadata",
     "accounts:confirm_email", "accounts:accept_invitation", "accounts:password_reset_confirm",
 }  # fmt: skip
 ROUTE_PAGES = ("", "_change", "_delete", "_choose", "_drop")
