@@ -7,7 +7,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from relay.webhooks.lanes import Lanes
+from relay.webhooks.lanes import Lanes, Room
 from relay.webhooks.models import Delivery, Endpoint
 from relay.webhooks.sender import Pace, Sender
 
@@ -48,3 +48,8 @@ def make_due() -> None:
     earlier = timezone.now() - timedelta(seconds=1)
     Delivery.objects.filter(state="waiting").update(due_at=earlier)
     Endpoint.objects.update(paused_until=None)
+
+
+def queue_room() -> Room:
+    """As of a worker that has just begun."""
+    return Lanes[Any]().room()
