@@ -81,7 +81,8 @@ def test_what_an_authority_does_not_cover() -> None:
     assert does_not_hold in refused(record, powerless.leaf(), powerless, root)
     assert does_not_hold in refused(record, ended.leaf(), ended, root)
     assert "no certificate that it shows" in refused(record, stranger.leaf(), stranger)
-    assert "no certificate that it shows" in refused([named(root.leaf())], root.leaf(), root)
+    leaf = root.leaf()
+    assert "no certificate that it shows" in refused([named(leaf)], leaf, root)  # it is no authority of its own
 
 
 def test_usage_3_asks_for_nothing_else() -> None:

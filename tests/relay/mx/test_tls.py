@@ -8,7 +8,10 @@ import pytest
 
 from relay.mx import tlsa
 from relay.mx.route import MxRoute
+from relay.smtp.client import Client, Envelope
+from relay.smtp.next_hop import NextHop
 from tests.dns_server import DnsServer
+from tests.relay.delivery.conversing import BODY, yes
 from tests.relay.delivery.scripted_server import DROP, FEATURES, make_certificate
 from tests.relay.mx.offering import domain, offer, tlsa_of
 
@@ -222,21 +225,31 @@ async def test_a_signed_alias_has_its_records_at_its_end(
 
 
 async def test_requiretls(
-    mx_route: MxRoute, dns_server: DnsServer, mail_server: Servers, good: Path, other: Path, settings: Any
+    mx_route: MxRoute, dns_server: DnsServer, mail_server: Servers, tmp_path: Path, other: Path, settings: Any
 ) -> None:
-    """Only to a server with a verified certificate that promises the same; it is said in MAIL."""
-    settings.GATEPOST_MX_CA_FILE = str(good)
+    """Only to a server with a verified certificate that promises the same, the third here; it is said in MAIL."""
+    trusted = make_certificate(tmp_path, "*.example.net")
+    settings.GATEPOST_MX_CA_FILE = str(trusted)
     untrusted = await mail_server("127.0.0.1", features=(*TLS, "REQUIRETLS"), certificate=other)
-    silent = await mail_server("127.0.0.2", features=TLS, certificate=good)
-    promising = await mail_server("127.0.0.3", features=(*TLS, "REQUIRETLS"), certificate=good)
-    dns_server.put("example.net", "MX", "1 a.example.net.", "2 mx1.example.net.")
-    dns_server.put("a.example.net", "A", "127.0.0.1")
-    dns_server.put("mx1.example.net", "A", "127.0.0.2", "127.0.0.3")
+    silent = await mail_server("127.0.0.2", features=TLS, certificate=trusted)
+    promising = await mail_server("127.0.0.3", features=(*TLS, "REQUIRETLS"), certificate=trusted)
+    domain(dns_server, servers=["127.0.0.1", "127.0.0.2", "127.0.0.3"])
     (done,) = await offer(mx_route, dsn_ret="hdrs")
     assert (done.outcome, done.next_hop_ip) == ("delivered", "127.0.0.3")
     assert promising.taken[0].mail.endswith(" REQUIRETLS")
-    assert not untrusted.taken and not silent.taken
+    assert (untrusted.sessions, silent.sessions, untrusted.taken + silent.taken) == (1, 1, [])
     assert "* TLSv1.3, the certificate is verified by the system's authorities" in done.conversation
+
+
+@pytest.mark.parametrize("tls", ["none", "encrypted", "opportunistic"])
+async def test_requiretls_by_a_route_that_verifies_nothing(mail_server: Servers, good: Path, tls: str) -> None:
+    """A smarthost in clear, or with any certificate, cannot promise it, whatever it says."""
+    server = await mail_server(features=(*TLS, "REQUIRETLS"), certificate=good)
+    client = await Client.connect(NextHop("127.0.0.1", server.port, tls), local_name="a.example")
+    envelope = Envelope("app@alice.example", ("you@example.net",), requires_tls=True)
+    result = await client.send(envelope, BODY, before_final_dot=yes)
+    assert str(result.replies[0]).startswith("550 5.7.30") and not server.taken
+    client.abort()
 
 
 @pytest.mark.parametrize("features", [TLS, (*FEATURES, "REQUIRETLS")])
