@@ -4,15 +4,16 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('accounts', '0005_usage_advice'),
+        ("accounts", "0005_usage_advice"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='billingprofile',
-            name='limit_mails',
-            field=models.BooleanField(default=True, verbose_name="Mail when 80, 90 and 100 % of the hour's emails are used"),
+            model_name="billingprofile",
+            name="limit_mails",
+            field=models.BooleanField(
+                default=True, verbose_name="Mail when 80, 90 and 100 % of the hour's emails are used"
+            ),
         ),
     ]

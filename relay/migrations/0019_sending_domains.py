@@ -2,10 +2,10 @@
 
 import django.db.models.deletion
 import django.utils.timezone
-import relay.models.domains
 from django.conf import settings
 from django.db import migrations, models
 
+import relay.models.domains
 
 EACH_ITS_OWN = """
 UPDATE relay_sendingdomain SET challenge = replace(gen_random_uuid()::text, '-', ''),

@@ -19,8 +19,8 @@ from relay.models.smtp_users import AppPassword, SmtpUser
 NEVER = datetime.fromisoformat("9999-01-01T00:00:00+00:00")
 
 
-# A message that was sent with REQUIRETLS has this as its dsn_ret. RFC 8689 5: its reports never hold the content, whatever
-# RET said, so HDRS in lower case, which means HDRS to everybody else, needs no column of its own.
+# A message that was sent with REQUIRETLS has this as its dsn_ret. RFC 8689 5: its reports never hold the content,
+# whatever RET said, so HDRS in lower case, which means HDRS to everybody else, needs no column of its own.
 REQUIRETLS = "hdrs"
 
 

@@ -65,7 +65,7 @@ def address(alice_org: Organization) -> Callable[[str], str]:
             "ops_auth_review_live": {"part": "rows"},
             "ops_alert": {"pk": alert.pk},
             "ops_alert_dismiss": {"pk": alert.pk},
-            **dict.fromkeys(["ops_route", *(f"ops_route_{page}" for page in PAGES)], {"pk": route.pk}),
+            **{name: {"pk": route.pk} for name in ("ops_route", *(f"ops_route_{page}" for page in PAGES))},
             "ops_route_drop": {"pk": route.pk, "choice_pk": choice.pk},
             "ops_queue_act": {"verb": "hold"},
             "ops_queue_action": {"pk": action.pk},

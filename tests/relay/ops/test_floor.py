@@ -107,7 +107,8 @@ def test_queue_depth_and_age(alice_org: Organization) -> None:
     make_recipient(message, state=Recipient.State.HELD)
     make_recipient(message, state=Recipient.State.DELIVERED, settled_at=now, due_at=now - timedelta(hours=9))
     queue = floor_of(now=now).queue
-    assert (queue.queued, queue.due, queue.leased, queue.held, round(queue.oldest_due_seconds or 0, -1)) == (3, 2, 1, 1, 400)
+    oldest = round(queue.oldest_due_seconds or 0, -1)
+    assert (queue.queued, queue.due, queue.leased, queue.held, oldest) == (3, 2, 1, 1, 400)
     workers()
     assert words() == [(GRAVE, "Mail waits: 2 recipients are due, the oldest for 6 minutes.")]
 

@@ -98,4 +98,7 @@ def test_state_of_the_whole(alice_org: Organization, operator: Client) -> None:
     message = make_message(alice_org, recipient_count=2)
     make_recipient(message, state=Recipient.State.DELIVERED)
     make_recipient(message, state=Recipient.State.FAILED)
-    assert operator.get(reverse("relay:ops_message", args=[message.pk])).context["page"].message_state == "partly delivered"
+    assert (
+        operator.get(reverse("relay:ops_message", args=[message.pk])).context["page"].message_state
+        == "partly delivered"
+    )
