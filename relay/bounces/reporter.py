@@ -25,6 +25,7 @@ from relay.bounces.report import RETURN_OCTETS, Original, Told, Written, report,
 from relay.connections import Connection
 from relay.ids import uuid7
 from relay.logs import get_logger
+from relay.models.messages import Route
 from relay.queue import GIVE_UP_AFTER
 
 REPORTS_AN_HOUR = 20  # to one sender; what is more comes in one mail
@@ -35,7 +36,7 @@ log = get_logger(__name__)
 
 _DUE = """
 SELECT waiting.id, waiting.message_id, waiting.sender, waiting.kind, waiting.at, waiting.code, waiting.enhanced_code,
-       waiting.text, waiting.next_hop, waiting.is_folded, own.address, own.dsn_orcpt, message.reference
+       waiting.text, waiting.next_hop, waiting.is_folded, own.address, own.dsn_orcpt, message.reference, message.route
 FROM relay_report waiting
 JOIN relay_recipient own ON own.id = waiting.recipient_id
 JOIN relay_message message ON message.id = waiting.message_id
@@ -49,7 +50,7 @@ FROM relay_report WHERE sender = ANY(%s) AND written_at > now() - interval '1 ho
 """
 _FOLDED = """
 SELECT waiting.id, waiting.message_id, waiting.sender, waiting.kind, waiting.at, waiting.code, waiting.enhanced_code,
-       waiting.text, waiting.next_hop, waiting.is_folded, own.address, own.dsn_orcpt, message.reference
+       waiting.text, waiting.next_hop, waiting.is_folded, own.address, own.dsn_orcpt, message.reference, message.route
 FROM relay_report waiting
 JOIN relay_recipient own ON own.id = waiting.recipient_id
 JOIN relay_message message ON message.id = waiting.message_id
@@ -153,20 +154,21 @@ async def _write_reports(connection: Connection, groups: Sequence[Sequence[Any]]
     now = datetime.now(UTC)
     for rows in groups:
         mail = report(originals[rows[0].message_id], [_told(row) for row in rows], now=now)
-        await _enqueue(connection, rows[0].sender, mail, [row.id for row in rows], now)
+        await _enqueue(connection, rows[0].sender, mail, rows, now)
     return len(groups)
 
 
 async def _write_summary(connection: Connection, sender: str) -> int:
     async with connection.cursor(row_factory=namedtuple_row) as cursor:
-        rows: list[Any] = await (await cursor.execute(_FOLDED, [sender])).fetchall()
+        found: list[Any] = await (await cursor.execute(_FOLDED, [sender])).fetchall()
+    rows = [row for row in found if row.route != Route.SANDBOX] or found
     if not rows:
         return 0
     if len({row.message_id for row in rows}) == 1:
         return await _write_reports(connection, [rows])
     now = datetime.now(UTC)
     mail = summary(sender, [(row.reference, _told(row)) for row in rows], now=now)
-    await _enqueue(connection, sender, mail, [row.id for row in rows], now)
+    await _enqueue(connection, sender, mail, rows, now)
     return 1
 
 
@@ -182,8 +184,10 @@ def _told(row: Any) -> Told:
     return Told(row.address, row.dsn_orcpt, row.kind, row.at, row.code, row.enhanced_code, row.text, row.next_hop)
 
 
-async def _enqueue(connection: Connection, address: str, mail: Written, ids: list[int], now: datetime) -> UUID:
-    message_id, reference = uuid7(), new_reference()
+async def _enqueue(connection: Connection, address: str, mail: Written, rows: Sequence[Any], now: datetime) -> UUID:
+    """A report on mail of the sandbox stays there too: its sender's address need not be proven, so may be anybody's."""
+    message_id, reference, ids = uuid7(), new_reference(), [row.id for row in rows]
+    stays = rows[0].route == Route.SANDBOX
     trace = f"Received: by {settings.GATEPOST_HOSTNAME} (Gatepost) id {reference};\r\n\t{format_datetime(now)}\r\n"
     content = trace.encode() + mail.content
     await connection.execute(
@@ -195,7 +199,7 @@ async def _enqueue(connection: Connection, address: str, mail: Written, ids: lis
             "header_message_id": mail.header_message_id,
             "subject": mail.subject,
             "size": len(content),
-            "route": settings.GATEPOST_DEFAULT_ROUTE,
+            "route": Route.SANDBOX if stays else settings.GATEPOST_DEFAULT_ROUTE,
             "smtputf8": mail.smtputf8,
             "is_8bit": not content.isascii(),
             "now": now,

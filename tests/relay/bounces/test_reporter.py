@@ -12,7 +12,7 @@ from accounts.models import Organization
 from relay.bounces.hook import Note
 from relay.bounces.reporter import REPORTS_AN_HOUR, write_due
 from relay.database import connect
-from relay.models import Recipient, Report
+from relay.models import Message, Recipient, Report
 from tests.relay.bounces.conftest import noted, written
 from tests.relay.conftest import CONTENT, make_message
 
@@ -125,6 +125,29 @@ async def test_internationalized(alice_org: Organization) -> None:
     assert "utf-8;ü@example.net" in str(status) or "ü@example.net".encode() in bytes(status)
     assert headers.get_content_type() == "message/global-headers"
     assert b"Subject: Gr=C3=BC=C3=9Fe" in bytes(headers)
+
+
+async def test_what_tells_of_the_sandbox_stays_in_it(alice_org: Organization, settings: Any) -> None:
+    """A sender of the sandbox is proven by nobody: reports, single or folded, must not carry words out to strangers."""
+    settings.GATEPOST_DEFAULT_ROUTE = "mx"
+    for route in ("sandbox", "mx"):
+        await noted(*await failed(await amake_message(alice_org, route=route), kind="relayed"))
+        await Recipient.objects.aupdate(dsn_notify="SUCCESS")
+        await noted(*await failed(await amake_message(alice_org, route=route), kind="failed"))
+    await due()
+    sandboxed = {row.pk async for row in Message.objects.filter(route="sandbox", organization=alice_org)}
+    for row, _address, mail in await written():
+        about = await Report.objects.filter(report_id=row.pk).afirst()
+        assert about is not None and (about.message_id in sandboxed) == (row.route == "sandbox"), mail["Subject"]
+    assert {row.route for row, _address, _mail in await written()} == {"sandbox", "mx"}
+    for route in ("sandbox", "sandbox", "mx", "mx"):
+        await noted(*await failed(await amake_message(alice_org, route=route, reverse_path="s@alice.example")))
+    for _hour in range(2):
+        await Report.objects.filter(written_at__isnull=False).aupdate(written_at=timezone.now() - timedelta(minutes=61))
+        await Report.objects.filter(written_at=None).aupdate(is_folded=True, due_at=timezone.now())
+        await due()
+    folded = (await written())[-2:]
+    assert [row.route for row, _address, _mail in folded] == ["mx", "sandbox"]
 
 
 async def test_many_failures_are_folded(alice_org: Organization) -> None:
