@@ -77,6 +77,12 @@ def end_if_paid(organization_id: int, *, actor: Actor, now: datetime) -> bool:
     return was_ours
 
 
+def forget_at_activation(organization: Organization) -> None:
+    """A hook of accounts.organizations: what is suspended after it is suspended for another reason."""
+    if organization.state == Organization.State.ACTIVE:
+        Subscription.objects.filter(organization=organization).exclude(dunning="").update(dunning="")
+
+
 def _run_one(organization_id: int, now: datetime) -> int:
     with transaction.atomic():
         organization = Organization.objects.select_for_update(no_key=True).get(pk=organization_id)

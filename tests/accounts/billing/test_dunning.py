@@ -104,3 +104,16 @@ def test_an_operator_may_let_a_debtor_send(unpaid: Invoice, alice_org: Organizat
     organizations.activate(alice_org, actor=SYSTEM)
     dunning.run(late + timedelta(hours=1))
     assert state_of(alice_org) == State.ACTIVE
+
+
+@pytest.mark.parametrize("days", [15, 31])
+def test_money_does_not_end_a_later_suspension(unpaid: Invoice, alice_org: Organization, days: int) -> None:
+    """An operator let the debtor send, and suspended it afterwards for another reason: a payment does not undo that."""
+    late = DUE + timedelta(days=days)
+    dunning.run(late)
+    alice_org.refresh_from_db()
+    organizations.activate(alice_org, actor=SYSTEM)
+    getattr(organizations, "hold" if days == 15 else "suspend")(alice_org, reason="Phishing.", actor=SYSTEM)
+    before = state_of(alice_org)
+    record_payment(unpaid, amount_cents=open_cents(unpaid), actor=SYSTEM, now=late)
+    assert state_of(alice_org) == before != State.ACTIVE
