@@ -62,6 +62,7 @@ class Job:
     attempts: int  # before this one
     created_at: datetime
     claimed_at: float  # monotonic
+    organization_id: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,7 @@ FROM due, webhook_endpoint endpoint
 WHERE row.id = due.id AND endpoint.id = row.endpoint_id
 RETURNING row.id, row.endpoint_id, endpoint.url, endpoint.secret,
           CASE WHEN endpoint.previous_secret_until > statement_timestamp() THEN endpoint.previous_secret END,
-          row.event_id, row.type, row.occurred_at, row.data::text, row.attempts, row.created_at
+          row.event_id, row.type, row.occurred_at, row.data::text, row.attempts, row.created_at, row.organization_id
 """
 _SETTLE: Final = """
 UPDATE webhook_delivery row
@@ -149,9 +149,9 @@ def claim(room: Room) -> tuple[UUID, list[Job]]:
 
 
 def _job(row: Sequence[Any], now: float) -> Job:
-    id, endpoint_id, url, secret, previous, event_id, type, occurred_at, data, attempts, created_at = row
+    id, endpoint_id, url, secret, previous, event_id, type, occurred_at, data, attempts, created_at, owner = row
     secrets = tuple(bytes(each) for each in (secret, previous) if each is not None)
-    return Job(id, endpoint_id, url, secrets, event_id, type, occurred_at, data, attempts, created_at, now)
+    return Job(id, endpoint_id, url, secrets, event_id, type, occurred_at, data, attempts, created_at, now, owner)
 
 
 def settle(done: Sequence[Done]) -> None:

@@ -99,7 +99,7 @@ class Sender:
         # Thousands of endpoints with something waiting make a claim dear: it may take a third of the time at most.
         self._claims_from = monotonic() + 2 * (monotonic() - began)
         for job in jobs:
-            self._lanes.put(job.endpoint_id, (job, lease))
+            self._lanes.put(job.endpoint_id, (job, lease), owner=job.organization_id)
         return len(jobs)
 
     def _post(self) -> None:

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.webhooks.lanes import AHEAD, WIDTH_FIRST, WIDTH_MAX, Lanes
+from relay.webhooks.lanes import AHEAD, GOOD, POOR, WIDTH_FIRST, WIDTH_MAX, Lanes
 
 
 def test_a_good_one_widens_and_a_poor_one_goes_one_by_one() -> None:
@@ -43,6 +43,28 @@ def test_poor_ones_never_take_the_good_ones_threads() -> None:
     assert lanes.room().poor == 0
     lanes.put(1000, 1000)
     assert lanes.next() == (1000, False)
+
+
+def test_one_owner_leaves_half_to_the_others() -> None:
+    """Endpoints that were quick and then hang all at once: others are claimed for, and posted to, all the same."""
+    lanes: Lanes[int] = Lanes()
+    for pk in [pk for pk in range(20) for _number in range(WIDTH_MAX * AHEAD)]:
+        lanes.put(pk, pk, owner=1)
+    for _round in range(WIDTH_MAX * 20):
+        item = lanes.next()
+        assert item is not None
+        lanes.done(item[0], was_poor=False, seconds=0.1, is_success=True)
+    hanging = list(iter(lanes.next, None))
+    assert len(hanging) == GOOD // 2
+    assert lanes.room().good == GOOD * AHEAD // 2 and {room for room, _poor in lanes.room().of.values()} == {0}
+    lanes.put(100, 100, owner=2)
+    assert lanes.next() == (100, False)
+    for pk, was_poor in hanging:
+        lanes.done(pk, was_poor=was_poor, seconds=15, is_success=False)
+    for pk in range(20):
+        lanes.put(pk, pk, owner=1)
+    assert [was_poor for _pk, was_poor in iter(lanes.next, None)].count(True) == POOR // 2
+    assert lanes.room().poor == POOR // 2
 
 
 @settings(max_examples=200, deadline=None)
