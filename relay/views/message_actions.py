@@ -125,11 +125,11 @@ def bulk(request: MemberRequest, verb: str) -> HttpResponse:
     now = timezone.now()
     try:
         counted = actions.count(asked, is_customers=True, as_of=now)
+        if request.method == "POST":
+            return _start(request, chosen, asked, few=counted.in_time and counted.number <= AT_ONCE)
     except FilterInvalid as invalid:
         messages.error(request, invalid.messages[0])
         return redirect(_list(line))
-    if request.method == "POST":
-        return _start(request, chosen, asked, few=counted.in_time and counted.number <= AT_ONCE)
     ids = actions.sample(asked, is_customers=True, as_of=now)
     context = {
         "verb": chosen,

@@ -17,12 +17,13 @@ from typing import Any, Final
 
 from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from accounts.models import Organization
 from audit.changes import Actor, record_change
 from relay.logs import get_logger
 from relay.models import QueueAction, QueueActionItem
-from relay.waiting.filters import WaitingFilter, customers_recipients, statement_of
+from relay.waiting.filters import FilterInvalid, WaitingFilter, customers_recipients, statement_of
 from relay.waiting.verbs import RUNNING, By, act
 
 log = get_logger(__name__)
@@ -33,6 +34,7 @@ PASSES_MAX: Final = 8
 PAUSE: Final = timedelta(seconds=15)  # until recipients that were being delivered are tried again
 KEPT: Final = timedelta(days=90)
 INSTALLATION: Final = 0
+OPEN_MAX: Final = 5  # of one customer: each has a row for every recipient, and takes turns with those of others
 COUNTED_MAX: Final = 10_000
 COUNT_MS: Final = 1500
 SAMPLE: Final = 20
@@ -59,9 +61,13 @@ def request_action(
     as_of: datetime | None = None,
     note: str = "",
 ) -> QueueAction:
-    """organization: a customer's own action, on its own mail only. Without it, an operator's. Recorded here."""
+    """organization: a customer's own action, on its own mail only. Without it, an operator's. Recorded here.
+
+    Raises FilterInvalid for a customer that has many under way.
+    """
     assert organization is None or asked.organization_id == organization.pk
     with transaction.atomic():
+        _refuse_many(organization)
         action = QueueAction.objects.create(
             verb=verb,
             organization=organization,
@@ -81,6 +87,15 @@ def request_action(
                 values={"filters": action.filters, "note": note},
             )
     return action
+
+
+def _refuse_many(organization: Organization | None) -> None:
+    if organization is None:
+        return
+    Organization.objects.select_for_update(no_key=True).get(pk=organization.pk)  # one at a time against OPEN_MAX
+    if QueueAction.objects.filter(organization=organization, finished_at=None).count() >= OPEN_MAX:
+        words = _("%(most)d actions are under way. Wait until one is done, or stop one.")
+        raise FilterInvalid(words, code="many", params={"most": OPEN_MAX})
 
 
 def wake_parked(actor: Actor) -> QueueAction:

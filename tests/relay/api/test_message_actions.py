@@ -5,6 +5,7 @@ import pytest
 from accounts.models import Organization
 from relay.models import Recipient
 from relay.waiting import actions
+from relay.waiting.actions import OPEN_MAX
 from tests.relay.api.conftest import Call
 from tests.relay.waiting.rows import waiting
 
@@ -55,6 +56,17 @@ def test_what_is_no_action(call: Call, body: dict[str, object]) -> None:
     assert call("POST", "/message-actions", body).status_code == 422
     assert call("GET", "/message-actions").json() == {"items": [], "next_cursor": None}
     assert call("GET", "/message-actions", cursor="x").status_code == 422
+
+
+def test_so_many_are_under_way_at_most(call: Call, bob_call: Call) -> None:
+    """Each has a row for every recipient, and they take turns: one customer's must not pile up before the others'."""
+    started = [call("POST", "/message-actions", {"do": "hold"}) for _each in range(OPEN_MAX)]
+    assert {each.status_code for each in started} == {202}
+    refused = call("POST", "/message-actions", {"do": "hold"})
+    assert refused.status_code == 422 and "stop one" in refused.json()["detail"]
+    assert bob_call("POST", "/message-actions", {"do": "hold"}).status_code == 202
+    call("POST", f"/message-actions/{started[0].json()['id']}/stop")
+    assert call("POST", "/message-actions", {"do": "hold"}).status_code == 202
 
 
 def test_held_by_the_limit(call: Call, bob_call: Call, alice_org: Organization) -> None:
