@@ -111,16 +111,20 @@ async def note_reports(connection: Connection, notes: Sequence[Note]) -> int:
 
 # --- Suppression -----------------------------------------------------------------------------------------------------
 
+# Of what is certain nothing earlier is asked, and what is suppressed already is passed by: else of ten thousand
+# failures of one address each would read all the others.
 _EARLIER = """
-SELECT own.id, own.address, message.organization_id, message.reference,
+SELECT own.id, own.address, message.organization_id, message.reference, CASE WHEN own.id = ANY(%(doubtful)s) THEN
        ARRAY(SELECT before.reply FROM relay_recipient before JOIN relay_message mail ON mail.id = before.message_id
              WHERE before.address = own.address AND before.id <> own.id AND before.state = 'failed'
                AND before.settled_at > now() - %(days)s * interval '1 day'
                AND mail.organization_id = message.organization_id
-             ORDER BY before.settled_at DESC LIMIT 10)
+             ORDER BY before.settled_at DESC LIMIT 10) ELSE '{}' END
 FROM relay_recipient own JOIN relay_message message ON message.id = own.message_id
 JOIN accounts_organization customer ON customer.id = message.organization_id
 WHERE own.id = ANY(%(recipients)s) AND NOT customer.is_system
+  AND NOT EXISTS (SELECT FROM relay_suppression known WHERE known.organization_id = message.organization_id
+                  AND known.address = lower(own.address))
 """
 _SUPPRESS = """
 INSERT INTO relay_suppression (organization_id, address, source, reason, reference, created_at, created_by)
@@ -144,7 +148,8 @@ async def suppress(connection: Connection, failed: Iterable[Note]) -> int:
     speaking = [recipient_id for recipient_id, (_note, verdict) in judged.items() if verdict.suppresses]
     if not speaking:
         return 0
-    asked = {"recipients": speaking, "days": SUSPICION_DAYS}
+    doubtful = [recipient_id for recipient_id in speaking if not judged[recipient_id][1].is_certain]
+    asked = {"recipients": speaking, "doubtful": doubtful, "days": SUSPICION_DAYS}
     rows = await (await connection.execute(_EARLIER, asked)).fetchall()
     gone = [row for row in rows if judged[row[0]][1].is_certain or _is_suspected(row[4])]
     if not gone:

@@ -1,12 +1,15 @@
 """From a next hop's refusal to the sender's mailbox: the delivery loop, a scripted next hop, and what comes of it."""
 
+from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.utils import timezone
 
 from accounts.models import Organization
-from relay.bounces import verp
+from relay.bounces import hook, verp
+from relay.database import connect
 from relay.models import Recipient, Report, Suppression
 from tests.relay.bounces.conftest import written
 from tests.relay.delivery.running import all_attempted, all_settled, amake_message, delivering, eventually, smarthost
@@ -77,6 +80,27 @@ async def test_doubtful_answers_count_twice(alice_org: Organization, bob_org: Or
             await amake_message(alice_org, **doubtful)
             await all_settled()
     assert [row.organization_id async for row in Suppression.objects.all()] == [alice_org.pk]
+
+
+@pytest.mark.parametrize(("is_doubtful", "is_suppressed", "reads"), [(1, 0, 1), (1, 1, 0), (0, 0, 0)])
+async def test_a_flood_of_failures_of_one_address_is_not_read_over_and_over(
+    alice_org: Organization, is_doubtful: int, is_suppressed: int, reads: int
+) -> None:
+    """Earlier failures are looked at only where they decide: after a doubtful answer, of who is not suppressed yet."""
+    message = await amake_message(alice_org, recipients=("Gone@example.net",))
+    ids = [row.pk async for row in Recipient.objects.filter(message=message)]
+    if is_suppressed:
+        await Suppression.objects.acreate(organization=alice_org, address="gone@example.net", source="bounce")
+    asked = {"recipients": ids, "doubtful": ids if is_doubtful else [], "days": 30}
+    async with await connect(application_name="test") as conn:
+        (plan,) = await (await conn.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {hook._EARLIER}", asked)).fetchone()
+    assert [node["Actual Loops"] for node in _nodes(plan[0]["Plan"]) if node.get("Alias") == "before"] == [reads]
+
+
+def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield node
+    for each in node.get("Plans", ()):
+        yield from _nodes(each)
 
 
 async def test_a_delay_is_told_once(alice_org: Organization) -> None:
