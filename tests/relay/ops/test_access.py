@@ -9,9 +9,11 @@ from django.test import Client
 from django.urls import URLPattern, reverse
 from django.utils import timezone
 
+from accounts.billing.invoices import Line, issue
 from accounts.models import Organization, User
 from audit.anomalies.cases import raise_alert
 from audit.anomalies.models import Kind, Severity
+from audit.changes import SYSTEM
 from relay.models import Ban, NamedRoute, ProtectedRange, QueueAction, RouteChoice, RouteTrial, SendingDomain
 from relay.ops_urls import urlpatterns
 from tests.relay.ops.builders import make_event, make_message, make_recipient
@@ -21,7 +23,14 @@ NAMES = [pattern.name or "" for pattern in urlpatterns if isinstance(pattern, UR
 ACTIONS = ["ops_activate", "ops_suspend", "ops_plan", "ops_domain_verify", "ops_domain_withdraw", "ops_invite"]
 ACTIONS += ["ops_alert_settings", "ops_alert_dismiss", "ops_ban_lift", "ops_range_protect", "ops_range_unprotect"]
 ACTIONS += ["ops_queue_act", "ops_queue_stop"]
+ACTIONS += ["ops_plan_add", "ops_plan_edit", "ops_invoice_pay", "ops_invoice_credit"]
 ACTIONS += [f"ops_route_{page}" for page in ("create", "change", "delete", "choose", "drop", "try")]
+INVOICES = ("ops_invoice", "ops_invoice_pdf", "ops_invoice_pay", "ops_invoice_credit")
+QUERIES = {
+    "ops_username": "?name=guess.nobody",
+    "ops_ip": "?ip=203.0.113.9",
+    "ops_invoices_csv": "?since=2026-01-01&until=2026-02-01",
+}
 FORMS = {
     "ops_alert_dismiss",
     "ops_queue_stop",
@@ -35,7 +44,7 @@ def address(alice_org: Organization) -> Callable[[str], str]:
     """The address of each page, of things that exist."""
     domain = SendingDomain.objects.create(organization=alice_org, name="alice.example")
     message = make_message(alice_org)
-    make_recipient(message)
+    attempt = make_recipient(message).attempt_rows.create(number=1, started_at=timezone.now(), route="smarthost")
     event = make_event(organization_id=alice_org.pk)
     alert = raise_alert(
         Kind.USERNAMES,
@@ -49,6 +58,7 @@ def address(alice_org: Organization) -> Callable[[str], str]:
     choice = RouteChoice.objects.create(route=route, organization=alice_org)
     RouteTrial.objects.create(route=route)
     action = QueueAction.objects.create(verb="hold", actor="carol")
+    invoice = issue(alice_org, lines=[Line("A month", 5_000)], currency="USD", actor=SYSTEM)
     protected = ProtectedRange.objects.create(cidr="192.0.2.192/26", created_by="carol")
 
     def of(name: str) -> str:
@@ -70,10 +80,13 @@ def address(alice_org: Organization) -> Callable[[str], str]:
             "ops_queue_act": {"verb": "hold"},
             "ops_queue_action": {"pk": action.pk},
             "ops_queue_stop": {"pk": action.pk},
+            "ops_message_conversation": {"pk": message.pk, "attempt_id": attempt.pk},
+            "ops_plan_edit": {"code": "premium"},
+            **{name: {"invoice_id": invoice.pk} for name in INVOICES},
             "ops_ban_lift": {"ban_id": ban.pk},
             "ops_range_unprotect": {"range_id": protected.pk},
         }
-        query = {"ops_username": "?name=guess.nobody", "ops_ip": "?ip=203.0.113.9"}.get(name, "")
+        query = QUERIES.get(name, "")
         return reverse(f"relay:{name}", kwargs=arguments.get(name)) + query
 
     return of
