@@ -74,7 +74,8 @@ def change_route(route: NamedRoute, facts: RouteFacts, *, actor: Actor) -> Named
 
 
 def _save(route: NamedRoute, facts: RouteFacts, actor: Actor) -> NamedRoute:
-    _refuse_bad(facts, had_login=route.username if route.password_sealed else "")
+    known = {(str(host), int(port)) for host, port in route.hosts} if route.password_sealed else set()
+    _refuse_bad(facts, had_login=route.username if route.password_sealed else "", known=known)
     made = route.pk is None
     before = dict.fromkeys(_RECORDED, "") if made else _recorded(route)
     is_smarthost = facts.kind == Route.SMARTHOST
@@ -165,7 +166,7 @@ def names_of(choices: Sequence[RouteChoice]) -> str:
 # --- Refusing ---------------------------------------------------------------------------------------------------------
 
 
-def _refuse_bad(facts: RouteFacts, *, had_login: str) -> None:
+def _refuse_bad(facts: RouteFacts, *, had_login: str, known: set[tuple[str, int]]) -> None:
     """Raises RouteRefused with everything that is wrong at once."""
     wrong: dict[str, str] = {}
     if not facts.name.strip() or not facts.name.isprintable() or len(facts.name) > 64:
@@ -173,7 +174,7 @@ def _refuse_bad(facts: RouteFacts, *, had_login: str) -> None:
     if facts.kind not in Route.values:
         wrong["kind"] = _("Choose what it does.")
     elif facts.kind == Route.SMARTHOST:
-        wrong |= _wrong_smarthost(facts, had_login=had_login)
+        wrong |= _wrong_smarthost(facts, had_login=had_login, known=known)
     elif facts.kind == Route.MX and settings.GATEPOST_DEMO:
         wrong["kind"] = _("This is the demo: no mail leaves this machine.")
     for name, kind in (("source_ipv4", IPv4Address), ("source_ipv6", IPv6Address)):
@@ -183,7 +184,8 @@ def _refuse_bad(facts: RouteFacts, *, had_login: str) -> None:
         raise RouteRefused(wrong)
 
 
-def _wrong_smarthost(facts: RouteFacts, *, had_login: str) -> dict[str, str]:
+def _wrong_smarthost(facts: RouteFacts, *, had_login: str, known: set[tuple[str, int]]) -> dict[str, str]:
+    """known: servers that have the sealed password already; whoever names another one must know it."""
     wrong: dict[str, str] = {}
     hops = [NextHop(host, port) for host, port in facts.hosts]
     if not hops and not settings.GATEPOST_SMARTHOST:
@@ -200,6 +202,8 @@ def _wrong_smarthost(facts: RouteFacts, *, had_login: str) -> dict[str, str]:
         wrong["username"] = _("A login belongs to servers that are named here.")
     elif facts.username and facts.password is None and facts.username != had_login:
         wrong["password"] = _("Give the password of this login.")
+    elif facts.username and facts.password is None and not set(facts.hosts) <= known:
+        wrong["password"] = _("Give the password again: it would go to another server.")
     elif facts.username and facts.tls == NamedRoute.Tls.NONE and not all(hop.is_loopback for hop in hops):
         wrong["tls"] = _("A password is not sent without TLS.")
     if any("\0" in text or len(text.encode(errors="replace")) > 255 for text in (facts.username, facts.password or "")):

@@ -51,6 +51,18 @@ def test_made_and_changed() -> None:
     assert QueueAction.objects.filter(verb="wake").count() == 2 and verify_chain(0).ok
 
 
+def test_a_kept_password_goes_to_no_other_server() -> None:
+    """Nobody can read it by pointing the route at a server of his own: whoever names another one must know it."""
+    route = named_routes.create_route(FACTS, actor=CAROL)
+    kept = replace(FACTS, password=None)
+    with pytest.raises(RouteRefused) as refused:
+        named_routes.change_route(route, replace(kept, hosts=(("mine.example.org", 587),)), actor=CAROL)
+    assert list(refused.value.message_dict) == ["password"]
+    fewer = named_routes.change_route(route, replace(kept, hosts=FACTS.hosts[:1]), actor=CAROL)
+    assert opened(fewer.password_sealed.encode()) == "very secret"
+    named_routes.change_route(route, replace(FACTS, hosts=(("b.example.net", 587),)), actor=CAROL)
+
+
 @pytest.mark.parametrize(
     ("field", "changes"),
     [
