@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Count, F, Q, QuerySet, Sum, Value
+from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery, Sum, Value
 from django.db.models.functions import Coalesce
 from django.http import HttpResponse
 
@@ -49,7 +49,9 @@ def open_invoices() -> QuerySet[Invoice]:
     """Not paid yet, the most overdue first, each with what is open of it as `left_cents`."""
     rows = Invoice.objects.filter(kind=Invoice.Kind.INVOICE, settled_at=None).select_related("organization")
     paid = Coalesce(Sum("payments__amount_cents"), Value(0))
-    return rows.annotate(left_cents=F("total_cents") - paid).order_by("due_at", "pk")
+    notes = Invoice.objects.filter(credits=OuterRef("pk")).order_by().values("credits")
+    credited = Coalesce(Subquery(notes.annotate(sum=Sum("total_cents")).values("sum")), Value(0))  # less than nothing
+    return rows.annotate(left_cents=F("total_cents") - paid + credited).order_by("due_at", "pk")
 
 
 def totals_of(rows: QuerySet[Invoice], *, now: datetime) -> list[tuple[str, int, int]]:

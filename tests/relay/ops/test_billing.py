@@ -81,6 +81,11 @@ def test_a_credit_note_is_issued(operator: Client, alice_org: Organization) -> N
     page = operator.post(address, {"amount": "45", "reason": "outage"}, follow=True).content.decode()
     assert "Credit for invoice GP-000001: outage" in page
     assert open_cents(invoice) == 10_000
+    operator.post(reverse("relay:ops_invoice_pay", args=[invoice.pk]), {"amount": "20"})
+    operator.post(address, {"amount": "5", "reason": "outage"})
+    listed = operator.get(reverse("relay:ops_billing")).context
+    assert [row.left_cents for row in listed["invoices"]] == [7_500] == [open_cents(invoice)]
+    assert listed["sums"] == [("USD", 7_500, 0)]
 
 
 def test_the_books_are_exported(operator: Client, alice_org: Organization) -> None:
