@@ -44,7 +44,9 @@ def address(alice_org: Organization) -> Callable[[str], str]:
     """The address of each page, of things that exist."""
     domain = SendingDomain.objects.create(organization=alice_org, name="alice.example")
     message = make_message(alice_org)
-    attempt = make_recipient(message).attempt_rows.create(number=1, started_at=timezone.now(), route="smarthost")
+    attempt = make_recipient(message).attempt_rows.create(
+        number=1, started_at=timezone.now(), route="smarthost", conversation="EHLO"
+    )
     event = make_event(organization_id=alice_org.pk)
     alert = raise_alert(
         Kind.USERNAMES,
