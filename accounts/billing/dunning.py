@@ -63,8 +63,7 @@ def run(now: datetime | None = None) -> int:
 
 def end_if_paid(organization_id: int, *, actor: Actor, now: datetime) -> bool:
     """Within the transaction of a payment or credit: sends again once nothing is open that holds it up."""
-    organization = Organization.objects.select_for_update(no_key=True).get(pk=organization_id)
-    subscription = Subscription.objects.select_for_update(no_key=True).get(organization_id=organization_id)
+    organization, subscription = lock(organization_id)
     if not subscription.dunning or _worst(overdue(organization_id, now=now), now):
         return False
     was_ours = organization.state == (
@@ -77,6 +76,12 @@ def end_if_paid(organization_id: int, *, actor: Actor, now: datetime) -> bool:
     return was_ours
 
 
+def lock(organization_id: int) -> tuple[Organization, Subscription]:
+    """Before anything is recorded: changes of plan lock the subscription first and then the chain of changes."""
+    organization = Organization.objects.select_for_update(no_key=True).get(pk=organization_id)
+    return organization, Subscription.objects.select_for_update(no_key=True).get(organization_id=organization_id)
+
+
 def forget_at_activation(organization: Organization) -> None:
     """A hook of accounts.organizations: what is suspended after it is suspended for another reason."""
     if organization.state == Organization.State.ACTIVE:
@@ -85,7 +90,7 @@ def forget_at_activation(organization: Organization) -> None:
 
 def _run_one(organization_id: int, now: datetime) -> int:
     with transaction.atomic():
-        organization = Organization.objects.select_for_update(no_key=True).get(pk=organization_id)
+        organization, _subscription = lock(organization_id)
         drawn = 0
         for invoice in overdue(organization_id, now=now):
             known = set(invoice.dunning_steps.values_list("step", flat=True))

@@ -73,6 +73,7 @@ def credit(
     now = now or timezone.now()
     with transaction.atomic():
         locked = Invoice.objects.select_for_update(no_key=True).get(pk=invoice.pk)
+        dunning.lock(locked.organization_id)
         left = locked.subtotal_cents - credited_net(locked)
         net = left if net_cents is None else net_cents
         if locked.kind != Invoice.Kind.INVOICE or not 0 < net <= left:

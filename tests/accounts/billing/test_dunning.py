@@ -1,17 +1,20 @@
 """What follows an invoice that is not paid, and how a payment undoes it."""
 
+import threading
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 
 import pytest
 from django.core.mail import EmailMessage
+from django.db import connection, transaction
 
 from accounts import organizations
 from accounts.billing import dunning, subscriptions
 from accounts.billing.invoices import credit, open_cents
 from accounts.billing.models import DunningStep, Invoice
 from accounts.billing.payments import record_payment
-from accounts.models import Organization
-from audit.changes import SYSTEM
+from accounts.models import Organization, Subscription
+from audit.changes import SYSTEM, record_change
 from audit.models import ChangeEvent
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -117,3 +120,39 @@ def test_money_does_not_end_a_later_suspension(unpaid: Invoice, alice_org: Organ
     before = state_of(alice_org)
     record_payment(unpaid, amount_cents=open_cents(unpaid), actor=SYSTEM, now=late)
     assert state_of(alice_org) == before != State.ACTIVE
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("act", ["dunning", "credit"])
+def test_a_change_of_plan_meanwhile_is_waited_for(unpaid: Invoice, alice_org: Organization, act: str) -> None:
+    """Both record changes and write the subscription: in one order, or PostgreSQL would have to end one of them."""
+    late, failed = DUE + timedelta(days=15), list[Exception]()
+    if act == "credit":
+        dunning.run(late)
+
+    def other() -> None:
+        try:
+            if act == "dunning":
+                dunning.run(late)
+            else:
+                credit(unpaid, reason="our mistake", actor=SYSTEM, now=late)
+        except Exception as error:
+            failed.append(error)
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=other)
+    with transaction.atomic():
+        Subscription.objects.select_for_update(no_key=True).get(organization=alice_org)
+        thread.start()
+        waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        with connection.cursor() as cursor:
+            number, until = 0, monotonic() + 20
+            while not number and monotonic() < until:
+                cursor.execute("SELECT pg_stat_clear_snapshot()")
+                cursor.execute(waits)
+                (number,) = cursor.fetchone()
+        record_change("plan.changed", organization_id=alice_org.pk, actor=SYSTEM, subject="Standard")
+    thread.join(30)
+    assert number and not failed
+    assert state_of(alice_org) == (State.HELD if act == "dunning" else State.ACTIVE)
