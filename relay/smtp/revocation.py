@@ -53,9 +53,14 @@ class Changes:
         self._told = asyncio.Event()
         self._seen: set[int] = set()
         self._tasks: list[asyncio.Task[None]] = []
-        self._first = True
 
-    def start(self) -> None:
+    async def start(self) -> None:
+        """To be awaited before the first session: what is there by then is old, what comes later concerns sessions.
+
+        With PostgreSQL away nothing is known to be old, so that the first reading may end a session that could stay.
+        """
+        with contextlib.suppress(psycopg.Error, PoolTimeout, OSError):
+            self._seen = {row[0] for row in await self._read()}
         self._tasks = [
             asyncio.create_task(_forever(self._poll), name="credential changes"),
             asyncio.create_task(_forever(self._listen), name="credential channel"),
@@ -70,15 +75,17 @@ class Changes:
                 await self._told.wait()
         self._told.clear()
         try:
-            rows = await fetch_all(self._pool, READ, [OVERLAP_SECONDS], timeout=3)
+            rows = await self._read()
         except (psycopg.Error, PoolTimeout, OSError):
             self._lost()
             return
         new = [Change(*row[1:]) for row in rows if row[0] not in self._seen]
         self._seen = {row[0] for row in rows}
-        if new and not self._first:
+        if new:
             self._apply(new)
-        self._first = False
+
+    async def _read(self) -> list[tuple[Any, ...]]:
+        return await fetch_all(self._pool, READ, [OVERLAP_SECONDS], timeout=3)
 
     async def _listen(self) -> None:
         try:

@@ -118,8 +118,9 @@ class Server:
     async def run(self) -> None:
         """Serves until stop()."""
         await self.pool.open(wait=False)
-        for part in (self.writer, self.recorder, self.guard, self.failures, self.wake_up, self.changes, self.heartbeat):
+        for part in (self.writer, self.recorder, self.guard, self.failures, self.wake_up, self.heartbeat):
             part.start()
+        await self.changes.start()
         await self.exposition.start()
         listeners = [self._listen(door) for door in self._doors]
         sweeper = asyncio.create_task(self._sweep(), name="sweeper")

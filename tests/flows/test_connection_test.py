@@ -12,8 +12,11 @@ from tests.plugins.running import Running
 
 WALK = """
 import json, os, subprocess
+from datetime import timedelta
 from django.conf import settings
+from django.utils import timezone
 from audit.changes import SYSTEM
+from audit.models import AuthEvent
 from embedded.program import wait_for
 from relay.connection_commands import commands_for
 from relay.connection_tests import begin, watch
@@ -23,6 +26,9 @@ from relay.views.smtp_user import door_of
 
 smtp_user_id, secret = json.loads({given!r})
 user = SmtpUser.objects.select_related("organization").get(pk=smtp_user_id)
+# What other tests did from this address a moment ago is not of this one.
+quiet = lambda: not AuthEvent.objects.filter(last_at__gte=timezone.now() - timedelta(seconds=3)).exists()
+assert wait_for(quiet, seconds=30)
 test = begin(user, ip="127.0.0.1", actor=SYSTEM)
 commands = {{command.title: command.text for command in commands_for(door_of(user), ca_file=_ca_file())}}
 told = []

@@ -1,5 +1,7 @@
 """Sending that is held until an invoice is paid: 450, nothing lost, and on again at once."""
 
+from collections.abc import Callable
+
 from accounts import organizations
 from accounts.models import Organization
 from audit.changes import SYSTEM
@@ -14,7 +16,9 @@ def hold(organization: Organization) -> None:
     organizations.hold(organization, reason="Invoice GP-000001 is overdue.", actor=SYSTEM)
 
 
-def test_signing_in_works_and_mail_is_put_off(door: RunningDoor, alice_org: Organization, sender: Sender) -> None:
+def test_signing_in_works_and_mail_is_put_off(
+    door: RunningDoor, alice_org: Organization, sender: Sender, eventually: Callable[..., None]
+) -> None:
     """At MAIL, with a reference that explains it; nothing is stored or debited; the session goes on."""
     hold(alice_org)
     client = door.signed_in(sender)
@@ -24,7 +28,7 @@ def test_signing_in_works_and_mail_is_put_off(door: RunningDoor, alice_org: Orga
     organizations.activate(alice_org, actor=SYSTEM)
     door.signed_in(sender).message(sender.address, "a@dest.example", content=content())
     assert Message.objects.count() == 1
-    assert Refusal.objects.filter(code=450).count() == 1
+    eventually(lambda: Refusal.objects.filter(code=450).count() == 1)
 
 
 def test_the_transaction_has_the_last_word(door: RunningDoor, alice_org: Organization, sender: Sender) -> None:
