@@ -220,10 +220,15 @@ HELD_MESSAGES = """
                              smtp_user.recipients_per_hour_per_ip)
     ORDER BY message.received_at, message.id LIMIT %(batch)s
 """
+# No more of a message than was counted and debited: an operator may have given more of it back to the limit meanwhile.
 RELEASE = """
     WITH released AS (
         UPDATE relay_recipient SET state = 'queued', due_at = clock_timestamp()
-        WHERE state = 'held' AND due_at < '9999-01-01 00:00+00' AND message_id = ANY(%s) RETURNING message_id
+        WHERE state = 'held' AND due_at < '9999-01-01 00:00+00' AND id IN (
+            SELECT own.id FROM unnest(%s::uuid[], %s::int[]) AS debited (message_id, number) CROSS JOIN LATERAL (
+                SELECT id FROM relay_recipient WHERE message_id = debited.message_id AND state = 'held'
+                AND due_at < '9999-01-01 00:00+00' ORDER BY id LIMIT debited.number) own)
+        RETURNING message_id
     )
     INSERT INTO relay_messageevent (message_id, at, kind, actor, note)
     SELECT DISTINCT message_id, clock_timestamp(), 'released', '', '' FROM released
@@ -300,7 +305,7 @@ async def _debit(conn: AsyncConnection[Any], needs: list[tuple[UUID, Need]], ful
     fitting = _fitting(needs, rows, full, now=record[0])
     if parameters := save_arrays(rows):
         await conn.execute(SAVE_ROWS, parameters)
-        await conn.execute(RELEASE, [[message_id for message_id, _count in fitting]])
+        await conn.execute(RELEASE, [[message_id for message_id, _n in fitting], [number for _id, number in fitting]])
     return fitting
 
 

@@ -9,10 +9,12 @@ import pytest
 from accounts.models import Organization
 from accounts.organizations import activate, suspend
 from audit.changes import SYSTEM
+from relay import limits
 from relay.credentials import update_smtp_user
 from relay.database import connect
 from relay.limits import IP, ORGANIZATION, SMTP_USER, release_held
 from relay.models import LimitWindow, Recipient
+from relay.models.messages import NEVER
 from relay.submission import Accepted
 from tests.relay.core.conftest import Sender, accepted, set_plan, used
 
@@ -140,6 +142,25 @@ def test_own_limits_set_later_bind_the_release(holding: Sender) -> None:
     empty_windows()
     assert released() == [2]
     assert used(SMTP_USER, holding.smtp_user.pk) == 2
+
+
+def test_no_more_is_released_than_was_debited(holding: Sender, alice_org: Organization) -> None:
+    """What an operator gives back to the limit after a message was counted waits for the next turn."""
+    held_of(holding, 3)
+    empty_windows()
+    by_hand = Recipient.objects.filter(state="held").order_by("pk")[:2].values_list("pk", flat=True)
+    Recipient.objects.filter(pk__in=list(by_hand)).update(due_at=NEVER)
+
+    async def run() -> None:
+        full = set[limits.Key]()
+        async with await connect(application_name="test") as conn, conn.transaction():
+            needs = await limits._held_needs(conn, alice_org.pk, full, 200)
+            await conn.execute("UPDATE relay_recipient SET due_at = now() WHERE state = 'held'")
+            await limits._debit(conn, needs, full)
+
+    asyncio.run(run())
+    assert used(ORGANIZATION, alice_org.pk) == Recipient.objects.filter(state="queued").count() == 1
+    assert released() == [2] and used(ORGANIZATION, alice_org.pk) == 3
 
 
 def test_writers_and_releasers_share_one_hour(holding: Sender, alice_org: Organization) -> None:
