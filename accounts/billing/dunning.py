@@ -23,6 +23,7 @@ from django.utils.translation import gettext as _
 from accounts import organizations
 from accounts.billing import mails
 from accounts.billing.models import DunningStep, Invoice
+from accounts.billing.runs import of_each
 from accounts.models import Organization, Subscription
 from audit.changes import SYSTEM, Actor
 
@@ -56,9 +57,11 @@ def overdue(organization_id: int, *, now: datetime) -> Sequence[Invoice]:
 def run(now: datetime | None = None) -> int:
     """Draws every step that is due. Returns how many."""
     now = now or timezone.now()
+    if settings.GATEPOST_BILLING == "off":
+        return 0
     rows = Invoice.objects.filter(settled_at=None, kind=Invoice.Kind.INVOICE, due_at__lt=now)
-    organizations_behind = rows.order_by().values_list("organization_id", flat=True).distinct()
-    return sum(_run_one(organization_id, now) for organization_id in list(organizations_behind))
+    behind = list(rows.order_by().values_list("organization_id", flat=True).distinct())
+    return of_each(behind, lambda organization_id: _run_one(organization_id, now))
 
 
 def end_if_paid(organization_id: int, *, actor: Actor, now: datetime) -> bool:

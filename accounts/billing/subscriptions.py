@@ -21,6 +21,7 @@ from accounts.billing import mails
 from accounts.billing.invoices import Line, issue
 from accounts.billing.models import Invoice, PendingCharge
 from accounts.billing.periods import Period, period_at
+from accounts.billing.runs import of_each
 from accounts.models import Organization, Subscription
 from accounts.plans import apply_planned
 from audit.changes import SYSTEM, Actor
@@ -62,11 +63,14 @@ def renew_due(now: datetime | None = None) -> int:
         period_start=None, organization__state=Organization.State.ACTIVE, organization__is_system=False,
         plan__price_cents__gt=0,
     )  # fmt: skip
-    began = sum(_renew(organization_id, now) for organization_id in list(ended))
-    for subscription in waiting.select_related("organization"):
-        begin(subscription.organization, now=now)
-        began += 1
-    return began
+    began = of_each(list(ended), lambda organization_id: _renew(organization_id, now))
+    unbilled = list(waiting.values_list("organization_id", flat=True))
+    return began + of_each(unbilled, lambda organization_id: _begin(organization_id, now))
+
+
+def _begin(organization_id: int, now: datetime) -> int:
+    begin(Organization.objects.get(pk=organization_id), now=now)
+    return 1
 
 
 def _renew(organization_id: int, now: datetime) -> int:

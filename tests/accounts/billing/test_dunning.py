@@ -3,6 +3,7 @@
 import threading
 from datetime import UTC, datetime, timedelta
 from time import monotonic
+from typing import Any
 
 import pytest
 from django.core.mail import EmailMessage
@@ -51,6 +52,33 @@ def test_the_steps_in_their_order(unpaid: Invoice, alice_org: Organization, mail
     assert "suspended" in subjects[-1]
     actions = set(ChangeEvent.objects.values_list("action", flat=True))
     assert {"organization.held", "organization.suspended"} <= actions
+
+
+def test_one_that_fails_stops_no_other(
+    unpaid: Invoice, alice_org: Organization, bob_org: Organization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither in dunning nor at a month's end."""
+    assert subscriptions.begin(bob_org, now=START)
+    drawn, begun = dunning._draw, subscriptions._invoice
+
+    def fail(organization: Organization, *words: Any, **more: Any) -> Any:
+        if organization.pk == alice_org.pk:
+            raise ValueError("a broken customer")
+        real = drawn if isinstance(words[0], Invoice) else begun
+        return real(organization, *words, **more)
+
+    monkeypatch.setattr(dunning, "_draw", fail)
+    monkeypatch.setattr(subscriptions, "_invoice", fail)
+    assert subscriptions.renew_due(START + timedelta(days=31)) == 1
+    dunning.run(DUE + timedelta(days=15))
+    assert (state_of(alice_org), state_of(bob_org)) == (State.ACTIVE, State.HELD)
+
+
+def test_with_billing_off_nobody_is_dunned(unpaid: Invoice, alice_org: Organization, settings: Any) -> None:
+    """Whatever was invoiced before."""
+    settings.GATEPOST_BILLING = "off"
+    assert dunning.run(DUE + timedelta(days=40)) == 0
+    assert state_of(alice_org) == State.ACTIVE
 
 
 @pytest.mark.parametrize(("days", "state"), [(15, State.HELD), (31, State.SUSPENDED)])
