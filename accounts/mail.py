@@ -19,18 +19,19 @@ AN_HOUR: Final = 5
 log = structlog.get_logger("accounts.mail")
 
 
+def automatic(*, to: str, subject: str, body: str) -> EmailMessage:
+    """A mail that no person wrote, not sent yet. A name in its subject may hold line ends: they become spaces."""
+    headers = {"Auto-Submitted": "auto-generated"}  # RFC 3834 5: no out-of-office answers
+    return EmailMessage(subject=" ".join(subject.split()), body=body, to=[to], headers=headers)
+
+
 def send_mail(name: str, *, to: str, subject: str, context: dict[str, Any]) -> str | None:
     """Within the caller's transaction: if the change is undone, its mail was never written."""
     if not _may_send(name, to):
         log.warning("account_mail_held_back", mail=name)
         return None
     body = render_to_string(f"accounts/mail/{name}.txt", {"to": to, "web_url": settings.GATEPOST_WEB_URL, **context})
-    message = EmailMessage(
-        subject=" ".join(subject.split()),
-        body=body,
-        to=[to],
-        headers={"Auto-Submitted": "auto-generated"},  # RFC 3834 5: no out-of-office answers
-    )
+    message = automatic(to=to, subject=subject, body=body)
     message.send()
     found = getattr(message, "gatepost_message_id", None)
     return str(found) if found else None

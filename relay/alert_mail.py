@@ -15,7 +15,6 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Final
 
-from django.core.mail import EmailMessage
 from django.db import transaction
 from django.db.models import Max, QuerySet
 from django.template.loader import render_to_string
@@ -128,8 +127,7 @@ def _send(owner: int | None, anomaly_ids: Iterable[int]) -> int:
     subject = _subject(rows, organization)
     body = render_to_string("accounts/mail/alerts.txt", context)
     for person in people:
-        headers = {"Auto-Submitted": "auto-generated"}  # RFC 3834 5: no out-of-office answers
-        EmailMessage(subject=" ".join(subject.split()), body=body, to=[person.email], headers=headers).send()
+        mail.automatic(to=person.email, subject=subject, body=body).send()
     return len(people)
 
 

@@ -11,12 +11,12 @@ from datetime import datetime
 from typing import Final
 
 from django.conf import settings
-from django.core.mail import EmailMessage
 from django.db import connection
 from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
 
 from accounts.billing.mails import people_of
+from accounts.mail import automatic
 from accounts.models import Organization
 from relay.limits import ORGANIZATION
 from relay.windows import BUCKETS
@@ -48,5 +48,4 @@ def send(organization_id: int, *, percent: int, limit: int, used: int) -> None:
     }
     body = render_to_string("relay/mail/limit.txt", context)
     for address in people_of(organization_id):
-        headers = {"Auto-Submitted": "auto-generated"}  # RFC 3834 5: no out-of-office answers
-        EmailMessage(subject=subject, body=body, to=[address], headers=headers).send()
+        automatic(to=address, subject=subject, body=body).send()

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from django.conf import settings
-from django.core.mail import EmailMessage
 from django.db.models import Q
 from django.template.loader import render_to_string
 from django.urls import reverse
 
+from accounts.mail import automatic
 from accounts.models import Membership, Organization, Role, User
 
 LISTED_MAX: Final = 50
@@ -44,12 +44,7 @@ def write(
     base = {"organization": organization, "web_url": settings.GATEPOST_WEB_URL}
     body = render_to_string(f"relay/mail/{name}.txt", {**base, **context})
     for person in people:
-        EmailMessage(
-            subject=" ".join(subject.split())[:200],
-            body=body,
-            to=[person.email],
-            headers={"Auto-Submitted": "auto-generated"},  # RFC 3834 5: no out-of-office answers
-        ).send()
+        automatic(to=person.email, subject=" ".join(subject.split())[:200], body=body).send()
     return len(people)
 
 

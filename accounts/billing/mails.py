@@ -7,12 +7,11 @@ Errors  Those of the database.
 """
 
 from django.conf import settings
-from django.core.mail import EmailMessage
 from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
 
 from accounts.billing.models import BillingProfile, Invoice
-from accounts.mail import link
+from accounts.mail import automatic, link
 from accounts.models import Membership, Role
 
 PEOPLE_MAX = 20
@@ -48,12 +47,7 @@ def _send(name: str, invoice: Invoice, subject: str, *, pdf: bytes = b"", **cont
     words = {"invoice": invoice, "link": link("relay:invoice", invoice.pk), "web_url": settings.GATEPOST_WEB_URL}
     body = render_to_string(f"accounts/mail/{name}.txt", words | context)
     for address in people_of(invoice.organization_id):
-        mail = EmailMessage(
-            subject=subject,
-            body=body,
-            to=[address],
-            headers={"Auto-Submitted": "auto-generated"},  # RFC 3834 5: no out-of-office answers
-        )
+        mail = automatic(to=address, subject=subject, body=body)
         if pdf:
             mail.attach(f"{invoice}.pdf", pdf, "application/pdf")
         mail.send()
